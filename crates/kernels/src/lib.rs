@@ -1,0 +1,14 @@
+//! The numerical core of precast.
+//!
+//! Every kernel takes borrowed, strided views and returns or fills plain
+//! buffers. Nothing here knows Python, files, JSON, logging or global state,
+//! and nothing panics on the bytes that it is given.
+//!
+//! Arrays have the axis order `(c, z, y, x)` with x contiguous; small vectors
+//! such as block sizes and factors have the order `[x, y, z]`.
+
+pub mod error;
+pub mod parallel;
+pub mod view;
+
+pub use error::{Error, Result};

@@ -1,0 +1,3 @@
+"""The compiled kernels; use them through :mod:`precast.kernels`."""
+
+__version__: str
