@@ -35,7 +35,8 @@ Made = tuple[SampleSummary, NDArray[Any], NDArray[Any]]
 
 def test_slices_have_the_promised_form(made: Made) -> None:
     summary, image, labels = made
-    assert (image.dtype, labels.dtype) == (np.uint8, np.uint32)
+    assert image.dtype == np.uint8
+    assert labels.dtype == np.uint32
     assert image.shape == labels.shape == (48, 144, 160)
     names = [f"z{z:04d}.tif" for z in range(48)]
     for folder in (summary.image, summary.labels):
