@@ -1,0 +1,1 @@
+"""Benchmarks of precast beside its peers: both sides in one run, outputs compared before any time counts."""

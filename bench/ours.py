@@ -1,0 +1,39 @@
+"""precast's kernels as the benchmarks call them: one thread, the public Python interface.
+
+The only module of the benchmarks that imports precast, so that the peers can be measured without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.data import Voxels
+from precast import kernels
+from precast.geometry import Vec3
+
+__all__ = ["decode", "downsample", "encode"]
+
+
+def encode(data: Voxels, chunk: int, block: int) -> list[bytes]:
+    """Return the chunks of ``data`` (z, y, x), x fastest, compressed_segmentation without gzip."""
+    codec = kernels.ChunkCodec("compressed_segmentation", Vec3.of(block), gzip_level=None, skip_zero=False)
+    chunks = kernels.encode_chunks(data[None], chunk_size=Vec3.of(chunk), codec=codec, threads=1)
+    return [bytes_ for bytes_ in chunks if bytes_ is not None]
+
+
+def decode(encoded: bytes, chunk: int, block: int, dtype: str) -> Voxels:
+    """Return one decoded chunk, (z, y, x)."""
+    out = np.empty((1, chunk, chunk, chunk), dtype)
+    kernels.decode_compressed_segmentation(encoded, Vec3.of(block), out)
+    return np.asarray(out[0])
+
+
+def downsample(data: Voxels, factors: Sequence[int], method: str, scales: int) -> list[Voxels]:
+    """Return ``scales`` successive reductions of ``data`` (z, y, x)."""
+    reduced, level = [], data[None]
+    for _ in range(scales):
+        level = kernels.downsample(level, Vec3.of(factors), method, threads=1)
+        reduced.append(level[0])
+    return reduced

@@ -1,0 +1,161 @@
+"""Write the README's table of speeds from ``bench/results/*.json``: ``python -m bench.table [--check]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["insert", "main", "render"]
+
+_REPOSITORY = Path(__file__).resolve().parent.parent
+_BEGIN, _END = "<!-- bench:begin -->", "<!-- bench:end -->"
+_SUITES = ("kernels", "whole", "memory")
+_PEERS = ("compressed-segmentation", "tensorstore", "tinybrain", "igneous-pipeline", "neuroglancer-scripts")
+
+Document = Mapping[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rewrite the table between the markers; with ``--check`` only say whether it is up to date."""
+    parser = argparse.ArgumentParser(prog="python -m bench.table", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the table is out of date")
+    parser.add_argument("--readme", type=Path, default=_REPOSITORY / "README.md")
+    parser.add_argument("--results", type=Path, default=_REPOSITORY / "bench" / "results")
+    options = parser.parse_args(arguments)
+    paths = [options.results / f"{suite}.json" for suite in _SUITES]
+    documents = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+    old = options.readme.read_text(encoding="utf-8")
+    new = insert(old, render(documents))
+    if options.check:
+        if new != old:
+            print(f"{options.readme} is out of date; run: make bench-table", file=sys.stderr)
+        return int(new != old)
+    options.readme.write_text(new, encoding="utf-8")
+    return 0
+
+
+def insert(readme: str, table: str) -> str:
+    """Return the README with the text between the markers replaced.
+
+    Raises
+    ------
+    ValueError
+        If there is not one pair of markers.
+    """
+    if readme.count(_BEGIN) != 1 or readme.count(_END) != 1 or readme.index(_BEGIN) > readme.index(_END):
+        raise ValueError(f"the README needs one line {_BEGIN} and below it one line {_END}")
+    head, rest = readme.split(_BEGIN)
+    return f"{head}{_BEGIN}\n{table}{_END}{rest.split(_END)[1]}"
+
+
+def render(documents: Sequence[Document]) -> str:
+    """Return the tables of all suites as Markdown; a suite without figures of precast is left out."""
+    by_suite = {document["suite"]: document for document in documents}
+    parts = []
+    for suite, table in (("kernels", _kernels), ("whole", _whole), ("memory", _memory)):
+        if suite in by_suite and any("precast" in case["sides"] for case in by_suite[suite]["cases"]):
+            parts.append(table(by_suite[suite]["cases"]) + _where(by_suite[suite]["environment"]))
+    return "\n".join(parts) if parts else "No figures yet: `make bench` makes them.\n"
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def _kernels(cases: Sequence[Mapping[str, Any]]) -> str:
+    text = "**Kernels, one thread**, million voxels of input per second, best of all repeats:\n\n"
+    text += _row("work", "data", "fastest peer", "peer", "precast", "faster", "floor", "share of a plain copy's speed")
+    text += "|---|---|---|--:|--:|--:|--:|--:|\n"
+    for case in cases:
+        best = {name: min(side["seconds"]) for name, side in case["sides"].items()}
+        if "precast" not in best:
+            continue
+        peer = min((name for name in best if name not in case["not_peers"]), key=best.__getitem__)
+        text += _row(
+            case["work"],
+            case["data"],
+            peer,
+            _rate(case, best[peer]),
+            _rate(case, best["precast"]),
+            f"**{best[peer] / best['precast']:.1f}×**",
+            f"{case['floor']:g}×",
+            f"{100 * best['copy'] / best['precast']:.0f} %",
+        )
+    return text
+
+
+def _rate(case: Mapping[str, Any], seconds: float) -> str:
+    return f"{case['voxels'] / seconds / 1e6:,.0f}"
+
+
+def _whole(cases: Sequence[Mapping[str, Any]]) -> str:
+    text = ""
+    for case in cases:
+        ours = min(case["sides"]["precast"]["seconds"])
+        text += f"**Whole process, two cores:** {case['work']}, best of all repeats:\n\n"
+        text += _row(
+            "program", "seconds", "CPU seconds", "peak memory", "objects", "bytes", "precast is faster", "floor"
+        )
+        text += "|---|--:|--:|--:|--:|--:|--:|--:|\n"
+        scaled = []
+        for name, side in case["sides"].items():
+            best = min(side["seconds"])
+            mark = ""
+            if "measured_on" in side:
+                mark = " †"
+                scaled.append(
+                    f"† Measured on {side['measured_on']} voxels in {side['measured_seconds']:.1f} s; seconds, objects "
+                    f"and bytes scaled by {side['scaled_by']:g}, start-up excepted; the memory is that of the cut.\n"
+                )
+            text += _row(
+                name + mark,
+                f"{best:.2f}",
+                f"{min(side['cpu_seconds']):.2f}",
+                _mib(max(side["peak_rss_bytes"])),
+                f"{side['objects']:,}",
+                f"{side['bytes']:,}",
+                "" if name in case["not_peers"] else f"**{best / ours:.1f}×**",
+                f"{case['floors'][name]:g}×" if name in case["floors"] else "",
+            )
+        text += "\n" + "".join(scaled)
+    return text
+
+
+def _memory(cases: Sequence[Mapping[str, Any]]) -> str:
+    text = "**Memory of `precast convert`** with its default budget:\n\n"
+    text += _row("stack", "seconds", "peak memory", "budget and interpreter", "objects", "bytes")
+    text += "|---|--:|--:|--:|--:|--:|\n"
+    for case in cases:
+        side = case["sides"]["precast"]
+        text += _row(
+            case["data"],
+            f"{side['seconds']:.1f}",
+            _mib(side["peak_rss_bytes"]),
+            _mib(case["allowed_bytes"]),
+            f"{side['objects']:,}",
+            f"{side['bytes']:,}",
+        )
+    return text
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB"
+
+
+def _where(environment: Mapping[str, Any]) -> str:
+    versions = environment["versions"]
+    peers = ", ".join(f"{name} {versions[name]}" for name in _PEERS)
+    changed = " with uncommitted changes" if environment["uncommitted_changes"] else ""
+    return (
+        f"\n{environment['processor']}, {environment['cores']} cores, {environment['system']}, Python "
+        f"{environment['python']}, numpy {versions['numpy']}; precast {versions['precast']} at "
+        f"{environment['commit'][:12]}{changed}; {peers}; {environment['date']}.\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
