@@ -1,5 +1,69 @@
-"""From a folder of slices to Neuroglancer: complete, exact precomputed volumes in one pass."""
+"""From a folder of slices to Neuroglancer: complete, exact precomputed volumes in one pass.
+
+>>> import numpy, precast, tempfile
+>>> folder = tempfile.mkdtemp()
+>>> labels = numpy.zeros((40, 50, 60), numpy.uint32)  # z, y, x
+>>> labels[10:20, 10:20, 10:30] = 7
+>>> summary = precast.convert(labels, folder + "/labels", precast.ConvertOptions(resolution="32,32,40"))
+>>> volume = precast.open(folder + "/labels")
+>>> int(volume.scales[0][15, 15, 15])
+7
+"""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from precast.dataset import Scale, Volume
+    from precast.dataset import open_volume as open  # noqa: A004
+    from precast.geometry import Box, Vec3, VoxelSize
+    from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
+    from precast.pipelines.sample import SampleOptions, sample
+
+__all__ = [
+    "Box",
+    "ConvertOptions",
+    "ConvertPlan",
+    "ConvertSummary",
+    "SampleOptions",
+    "Scale",
+    "Vec3",
+    "Volume",
+    "VoxelSize",
+    "__version__",
+    "convert",
+    "open",
+    "plan_conversion",
+    "sample",
+]
+
+_HOMES = {
+    "Box": ("precast.geometry", "Box"),
+    "Vec3": ("precast.geometry", "Vec3"),
+    "VoxelSize": ("precast.geometry", "VoxelSize"),
+    "Scale": ("precast.dataset", "Scale"),
+    "Volume": ("precast.dataset", "Volume"),
+    "open": ("precast.dataset", "open_volume"),
+    "ConvertOptions": ("precast.pipelines.convert", "ConvertOptions"),
+    "ConvertPlan": ("precast.pipelines.convert", "ConvertPlan"),
+    "ConvertSummary": ("precast.pipelines.convert", "ConvertSummary"),
+    "convert": ("precast.pipelines.convert", "convert"),
+    "plan_conversion": ("precast.pipelines.convert", "plan_conversion"),
+    "SampleOptions": ("precast.pipelines.sample", "SampleOptions"),
+    "sample": ("precast.pipelines.sample", "sample"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use, so that importing precast is cheap."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'precast' has no attribute {name!r}")
+    import importlib
+
+    module, attribute = _HOMES[name]
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value

@@ -7,7 +7,12 @@
 //! Arrays have the axis order `(c, z, y, x)` with x contiguous; small vectors
 //! such as block sizes and factors have the order `[x, y, z]`.
 
+pub mod chunks;
+pub mod compressed_segmentation;
 pub mod error;
+pub mod gzip;
+pub mod morton;
+pub mod murmur;
 pub mod parallel;
 pub mod view;
 

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Rules about datasets and hosting, one function each, with stable codes."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Serving, viewing and linking datasets."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Several pipelines, checks and hosting in a row."""

@@ -1,0 +1,63 @@
+# `make demo` and `make test` do everything on a fresh machine that has Python 3.11+ and a Rust toolchain.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+RUST   := $(shell find crates -name '*.rs' -not -path '*/target/*' -not -path '*/fuzz/*' 2>/dev/null) Cargo.toml Cargo.lock
+
+.PHONY: demo test check format bench bench-table wheel fuzz lock clean
+
+demo: $(STAMP)
+	rm -rf demo
+	$(BIN)/precast sample demo/slices
+	$(BIN)/precast convert demo/slices/labels demo/labels --resolution 32,32,40
+	$(BIN)/precast convert demo/slices/em demo/em --resolution 32,32,40 --encoding jpeg
+	$(BIN)/precast inspect demo/labels
+	$(BIN)/precast inspect demo/em
+	@echo
+	@echo "Two precomputed volumes are in demo/labels and demo/em."
+
+test: $(STAMP)
+	cargo test --workspace --release --locked --quiet
+	$(BIN)/pytest
+
+check: $(STAMP)
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	cargo fmt --all
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# the environment, and the package in it: compiled again whenever a Rust file is newer
+$(VENV)/.environment: requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
+	touch $@
+
+$(STAMP): $(VENV)/.environment pyproject.toml $(RUST)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet --skip-install-dependencies 2>/dev/null \
+	  || VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet
+	touch $@
+
+# one wheel for every Python from 3.11 on; with zig it runs on old Linux systems too (manylinux2014)
+wheel: $(VENV)/.environment
+	rm -rf dist
+	$(BIN)/maturin build --release --locked --compatibility manylinux2014 --zig --out dist
+
+fuzz:
+	crates/kernels/fuzz/run.sh $(or $(SECONDS_EACH),60)
+
+# versions and hashes of everything that development needs
+lock: $(VENV)/.environment
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header --group dev pyproject.toml --output-file requirements-dev.txt
+
+clean:
+	rm -rf target dist demo $(VENV) .venv-peers python/precast/*.so

@@ -1,0 +1,60 @@
+"""Command-line options made from an options dataclass, which stays the only home of defaults and help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["from_dataclass", "output_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def from_dataclass(cls: Any) -> Callable[[F], F]:
+    """Return a decorator that adds one click option per field of a dataclass.
+
+    A field's metadata has ``help``; ``choices``, ``bounds`` and ``metavar`` are optional. Values are passed on as
+    they were typed: the dataclass checks them, so Python and the command line give the same errors. Options that
+    were not given are not passed.
+    """
+
+    def decorate(function: F) -> F:
+        for spec in reversed(fields(cls)):
+            function = _option(spec)(function)
+        return function
+
+    return decorate
+
+
+def _option(spec: Field[Any]) -> Callable[[F], F]:
+    flag = f"--{spec.name.replace('_', '-')}"
+    default = None if spec.default is MISSING else spec.default
+    text = spec.metadata["help"]
+    if isinstance(default, bool):
+        return click.option(flag, spec.name, is_flag=True, default=None, help=text)
+    if default is not None and default != "auto":
+        text = f"{text} [default: {default}]"
+    if "choices" in spec.metadata:
+        kind: Any = click.Choice([choice for choice in spec.metadata["choices"] if choice is not None])
+    elif "bounds" in spec.metadata:
+        low, high = spec.metadata["bounds"]
+        kind = click.IntRange(low, high)
+    else:
+        kind = str
+    return click.option(flag, spec.name, type=kind, default=None, metavar=spec.metadata.get("metavar"), help=text)
+
+
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """Return only the options that were given."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def output_options(function: F) -> F:
+    """Add ``--json`` and ``--quiet``."""
+    function = click.option("--quiet", "-q", is_flag=True, help="No progress, no summary; errors only.")(function)
+    return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout instead of text.")(
+        function
+    )

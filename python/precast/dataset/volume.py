@@ -1,0 +1,276 @@
+"""A precomputed volume that can be read: any box of any scale, across chunk and shard borders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precast import kernels
+from precast.errors import FormatError, ObjectNotFoundError, PrecastError
+from precast.geometry import Box, Vec3
+from precast.precomputed.codecs import codec_of_scale
+from precast.precomputed.info import VolumeInfo
+from precast.precomputed.objects import INFO_KEY
+from precast.precomputed.sharding import MinishardIndex, ShardingSpec
+from precast.storage import LocalStore, ObjectStat, Store
+
+__all__ = ["Scale", "Volume", "open_volume"]
+
+Array = npt.NDArray[Any]
+READ_THREADS = 4
+
+
+def open_volume(path: str | os.PathLike[str] | Store) -> Volume:
+    """Open a precomputed volume.
+
+    Parameters
+    ----------
+    path
+        Its directory, or a store.
+
+    Raises
+    ------
+    ObjectNotFoundError
+        If there is no ``info``.
+    FormatError
+        If ``info`` is not a volume that precast can read; lists every problem.
+    """
+    store = LocalStore(path) if isinstance(path, str | os.PathLike) else path
+    try:
+        data = store.read(INFO_KEY)
+    except ObjectNotFoundError:
+        raise ObjectNotFoundError(
+            f"{store.url} is not a precomputed volume: it has no info file",
+            hint="give the directory that holds the info file",
+            where=store.url,
+        ) from None
+    return Volume(store, VolumeInfo.from_bytes(data, where=f"{store.url}/{INFO_KEY}"))
+
+
+class Volume:
+    """An open volume.
+
+    Attributes
+    ----------
+    info
+        The parsed ``info``.
+    scales
+        One :class:`Scale` per scale, finest first.
+    """
+
+    def __init__(self, store: Store, info: VolumeInfo) -> None:
+        self.store = store
+        self.info = info
+        self.scales = tuple(Scale(store, info, i) for i in range(len(info.scales)))
+
+    @property
+    def kind(self) -> str:
+        """``image`` or ``segmentation``."""
+        return self.info.kind
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy dtype of the voxels."""
+        return np.dtype(self.info.data_type)
+
+    def __repr__(self) -> str:
+        size = "x".join(str(n) for n in self.info.scales[0].size)
+        return f"<precast.Volume {self.store.url} {self.kind} {self.info.data_type} {size}, {len(self.scales)} scales>"
+
+
+class Scale:
+    """One scale of a volume.
+
+    ``scale[z0:z1, y0:y1, x0:x1]`` takes absolute voxel coordinates of this scale, ``voxel_offset`` included; negative
+    numbers are coordinates, not positions from the end. A volume with several channels has the channel in front:
+    ``scale[c0:c1, z0:z1, y0:y1, x0:x1]``. Missing ends mean the bounds, a single number drops its axis. Chunks that
+    are not stored read as 0, as the format says.
+    """
+
+    def __init__(self, store: Store, info: VolumeInfo, index: int) -> None:
+        self.store = store
+        self.info = info.scales[index]
+        self.index = index
+        self.channels = info.num_channels
+        self.dtype = np.dtype(info.data_type)
+        self._codec = codec_of_scale(self.info, info.data_type, info.num_channels)
+        self._minishards = lru_cache(maxsize=256)(self._load_minishard)
+
+    def __repr__(self) -> str:
+        return f"<precast.Scale {self.info.key} {self.info.box}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_minishards"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._minishards = lru_cache(maxsize=256)(self._load_minishard)
+
+    @property
+    def box(self) -> Box:
+        """All voxels, absolute."""
+        return self.info.box
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Array shape of the whole scale: ``(z, y, x)``, or ``(c, z, y, x)`` with several channels."""
+        return self.info.size.zyx if self.channels == 1 else (self.channels, *self.info.size.zyx)
+
+    def __getitem__(self, item: Any) -> Array:
+        items = item if isinstance(item, tuple) else (item,)
+        bounds = [(a, b) for a, b in zip(self.box.start.zyx, self.box.stop.zyx, strict=True)]
+        if self.channels > 1:
+            bounds.insert(0, (0, self.channels))
+        if Ellipsis in [entry for entry in items if entry is Ellipsis]:
+            at = next(i for i, entry in enumerate(items) if entry is Ellipsis)
+            items = items[:at] + (slice(None),) * (len(bounds) - len(items) + 1) + items[at + 1 :]
+        if len(items) > len(bounds):
+            raise IndexError(f"{len(items)} indices for {len(bounds)} axes")
+        items = items + (slice(None),) * (len(bounds) - len(items))
+        ranges = [_range(entry, low, high) for entry, (low, high) in zip(items, bounds, strict=True)]
+        (z0, z1, _), (y0, y1, _), (x0, x1, _) = ranges[-3:]
+        data = self.read(Box(Vec3(x0, y0, z0), Vec3(x1, y1, z1)))
+        data = data[0] if self.channels == 1 else data[slice(*ranges[0][:2])]
+        return data[tuple(0 if single else slice(None) for _, _, single in ranges)]
+
+    def read(self, box: Box, *, threads: int = READ_THREADS) -> Array:
+        """Return the voxels of ``box``, absolute x, y, z, as an array ``(c, z, y, x)``.
+
+        Raises
+        ------
+        IndexError
+            If the box is not inside the scale.
+        FormatError, StorageError
+            If a chunk cannot be read or decoded; names it.
+        """
+        if not self.box.contains(box):
+            raise IndexError(f"the box {box} is not inside the bounds {self.box} of scale {self.info.key}")
+        out = np.zeros((self.channels, *box.size.zyx), self.dtype)
+        if box.empty:
+            return out
+        cells = [cell.start for cell in self.info.cells(box).tiles((1, 1, 1))]
+        keys = self._keys(cells)
+
+        def one(number: int) -> None:
+            self._read_chunk(cells[number], keys[number], box, out)
+
+        if len(cells) == 1:
+            one(0)
+            return out
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(one, range(len(cells))))
+        return out
+
+    def read_chunk(self, cell: Vec3) -> Array | None:
+        """Return one chunk ``(c, z, y, x)`` by its grid cell, or None if it is not stored."""
+        box = self.info.chunk_box(cell)
+        out = np.zeros((self.channels, *box.size.zyx), self.dtype)
+        return out if self._read_chunk(cell, self._keys([cell])[0], box, out) else None
+
+    def objects(self) -> Iterator[ObjectStat]:
+        """Yield the stored objects of this scale."""
+        return self.store.list(f"{self.info.key}/")
+
+    def stored_chunks(self) -> int:
+        """Count the chunks that are stored, from the objects that are there."""
+        spec = self.info.sharding
+        names = [stat.key.rpartition("/")[2] for stat in self.objects()]
+        if spec is None:
+            return len(names)
+        count = 0
+        for name in names:
+            if name.endswith(".shard"):
+                for minishard in range(1 << spec.minishard_bits):
+                    index = self._minishards(name, minishard)
+                    count += len(index.keys) if index is not None else 0
+        return count
+
+    # ---- chunks
+
+    def _keys(self, cells: list[Vec3]) -> list[int]:
+        if self.info.sharding is None:
+            return [0] * len(cells)
+        keys: list[int] = kernels.morton_codes(np.array(cells, np.int64), self.info.grid).tolist()
+        return keys
+
+    def _read_chunk(self, cell: Vec3, key: int, box: Box, out: Array) -> bool:
+        whole = self.info.chunk_box(cell)
+        name = f"{self.info.key}/{self.info.chunk_name(cell)}"
+        try:
+            payload = self._payload(name, key)
+            if payload is None:
+                return False
+            part = whole.intersect(box)
+            if part == whole:
+                self._codec.decode(payload, out[part.slices(box.start)])
+            else:
+                chunk = np.empty((self.channels, *whole.size.zyx), self.dtype)
+                self._codec.decode(payload, chunk)
+                out[part.slices(box.start)] = chunk[part.slices(whole.start)]
+        except FormatError as error:
+            raise FormatError(f"chunk {name}: {error.message}", hint=error.hint, where=name) from None
+        return True
+
+    def _payload(self, name: str, key: int) -> bytes | None:
+        spec = self.info.sharding
+        if spec is None:
+            try:
+                return self.store.read(name)
+            except ObjectNotFoundError:
+                return None
+        shard, minishard = (int(part[0]) for part in spec.place(np.array([key], np.uint64)))
+        shard_name = spec.shard_name(shard)
+        index = self._minishards(shard_name, minishard)
+        found = index.find(key) if index is not None else None
+        if found is None:
+            return None
+        data = self._read_range(f"{self.info.key}/{shard_name}", *found)
+        return spec.decode_value(data, self._codec.max_payload_bytes)
+
+    def _read_range(self, key: str, start: int, stop: int) -> bytes:
+        data = self.store.read(key, start, stop)
+        if len(data) != stop - start:
+            raise FormatError(f"{key} ends before byte {stop}", where=key)
+        return data
+
+    def _load_minishard(self, shard_name: str, minishard: int) -> MinishardIndex | None:
+        spec = self.info.sharding
+        assert isinstance(spec, ShardingSpec)  # only called for sharded scales
+        key = f"{self.info.key}/{shard_name}"
+        try:
+            entry = np.frombuffer(self._read_range(key, 16 * minishard, 16 * minishard + 16), "<u8")
+        except ObjectNotFoundError:
+            return None
+        start, stop = int(entry[0]), int(entry[1])
+        if start == stop:
+            return None
+        if stop < start:
+            raise FormatError(f"{key}: the shard index of minishard {minishard} ends before it starts", where=key)
+        stored = self._read_range(key, spec.index_bytes + start, spec.index_bytes + stop)
+        try:
+            return MinishardIndex.parse(stored, spec, where=key)
+        except PrecastError as error:
+            raise FormatError(f"{key}, minishard {minishard}: {error.message}", where=key) from None
+
+
+def _range(entry: Any, low: int, high: int) -> tuple[int, int, bool]:
+    if isinstance(entry, slice):
+        if entry.step not in (None, 1):
+            raise IndexError(f"steps are not supported, got {entry.step}")
+        start = low if entry.start is None else int(entry.start)
+        stop = high if entry.stop is None else int(entry.stop)
+        if stop < start:
+            raise IndexError(f"the range {start}:{stop} ends before it starts")
+    elif isinstance(entry, int | np.integer):
+        start, stop = int(entry), int(entry) + 1
+    else:
+        raise IndexError(f"an index is a number or a range, got {entry!r}")
+    if start < low or stop > high:
+        raise IndexError(f"{start}:{stop} is outside the bounds {low}:{high}")
+    return start, stop, not isinstance(entry, slice)

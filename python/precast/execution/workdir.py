@@ -1,0 +1,263 @@
+"""The work directory of one destination: what survives a kill, and how the result gets into place.
+
+For a destination ``<parent>/<name>`` on a local disk it is ``<parent>/.precast/<name>/``::
+
+    ledger.json   what is being made: tool, source, options; and how it was planned
+    lock          held while a process works here
+    spool/        scratch files of finished and running tasks (or elsewhere, with --scratch)
+    parts/        half-written shards
+    out/          the dataset as it grows; its ``info`` comes last
+    ready         out/ is complete; only the swap is left
+    old/          the dataset that is being replaced, between the two renames of the swap
+
+The destination itself is touched only by renames of whole directories, so it holds the old dataset or
+the new one, complete, at any moment but one; a kill in that moment is mended by the next run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from precast.errors import DestinationExistsError, StorageError, UsageError
+from precast.storage import LocalStore
+from precast.storage.base import translate_os_error
+
+__all__ = ["WorkDirectory"]
+
+WORK = ".precast"
+
+
+class WorkDirectory:
+    """The work directory of a local destination; use as a context manager, which holds the lock.
+
+    Parameters
+    ----------
+    destination
+        The dataset's directory.
+    scratch
+        Where the spool goes instead of the work directory.
+    """
+
+    def __init__(self, destination: str | os.PathLike[str], scratch: str | None = None) -> None:
+        self.destination = _absolute(destination)
+        if not self.destination.name:
+            raise UsageError(f"{destination} cannot be a destination", hint="name a directory to make")
+        self.path = self.destination.parent / WORK / self.destination.name
+        if scratch is None:
+            self.spool = self.path / "spool"
+        else:
+            mark = hashlib.sha256(os.fsencode(self.destination)).hexdigest()[:12]
+            self.spool = _absolute(scratch) / f"precast-{self.destination.name}-{mark}"
+        self.parts = self.path / "parts"
+        self.out = self.path / "out"
+        self._lock: int | None = None
+
+    # ---- lock
+
+    def __enter__(self) -> WorkDirectory:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise translate_os_error(error, "making", self.path) from None
+        if not _try_lock(self._lock):
+            os.close(self._lock)
+            self._lock = None
+            raise DestinationExistsError(
+                f"another precast process is writing {self.destination}",
+                hint="wait for it to end, or stop it",
+                where=str(self.destination),
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        if not (self.path / "ledger.json").exists():
+            self.remove()
+
+    # ---- ledger
+
+    def begin(self, ledger: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
+        """Start, or find out that there is something to go on with.
+
+        Parameters
+        ----------
+        ledger
+            ``identity``: what decides whether it is the same work; ``plan``: how it is cut.
+        overwrite
+            Whether an existing dataset may be replaced, and unfinished other work be dropped.
+
+        Returns
+        -------
+        dict or None
+            The ledger of the unfinished work, if it is the same; None for a fresh start.
+
+        Raises
+        ------
+        DestinationExistsError
+            If the destination holds something that must not be replaced, or other unfinished work.
+        """
+        self._finish_swap()
+        self._check_destination(overwrite)
+        found = self._read_ledger()
+        if found is not None and found.get("identity") == ledger["identity"]:
+            self._make()
+            return found
+        if found is not None and not overwrite:
+            different = _differences(found.get("identity", {}), ledger["identity"])
+            raise DestinationExistsError(
+                f"{self.destination} was begun with something else ({different}) and is not finished",
+                hint=f"run the former command to finish it, or give --overwrite to drop it, or remove {self.path}",
+                where=str(self.destination),
+            )
+        self._clear()
+        self._make()
+        self._write(self.path / "ledger.json", json.dumps(ledger, indent=1).encode())
+        return None
+
+    def _check_destination(self, overwrite: bool) -> None:
+        try:
+            if not self.destination.exists():
+                return
+            if not self.destination.is_dir():
+                raise DestinationExistsError(
+                    f"{self.destination} is a file", hint="name a directory", where=str(self.destination)
+                )
+            if not any(self.destination.iterdir()):
+                return
+        except OSError as error:
+            raise translate_os_error(error, "reading", self.destination) from None
+        if not overwrite:
+            raise DestinationExistsError(
+                f"{self.destination} exists already",
+                hint="choose another destination, or give --overwrite: "
+                "the old dataset stays whole until the new one is complete",
+                where=str(self.destination),
+            )
+        if not (self.destination / "info").is_file():
+            raise DestinationExistsError(
+                f"{self.destination} is not a precomputed dataset (no info file), so --overwrite leaves it alone",
+                hint="choose another destination, or empty that directory yourself",
+                where=str(self.destination),
+            )
+
+    def _read_ledger(self) -> dict[str, Any] | None:
+        try:
+            value = json.loads((self.path / "ledger.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return {}
+        except OSError as error:
+            raise translate_os_error(error, "reading", self.path / "ledger.json") from None
+        return value if isinstance(value, dict) else {}
+
+    def _make(self) -> None:
+        for folder in (self.spool, self.parts, self.out):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise translate_os_error(error, "making", folder) from None
+        with suppress(OSError):
+            for part in self.parts.iterdir():
+                part.unlink()
+
+    def _write(self, path: Path, data: bytes) -> None:
+        part = path.with_name(path.name + ".part")
+        try:
+            part.write_bytes(data)
+            part.replace(path)
+        except OSError as error:
+            raise translate_os_error(error, "writing", path) from None
+
+    # ---- result
+
+    @property
+    def store(self) -> LocalStore:
+        """The store of the growing dataset."""
+        return LocalStore(self.out, self.parts)
+
+    def commit(self) -> None:
+        """Put the complete dataset into place and remove the work directory."""
+        self._write(self.path / "ready", b"")
+        self._finish_swap()
+        self.remove()
+
+    def _finish_swap(self) -> None:
+        """Bring a swap to its end that was begun: by this process or by one that was killed."""
+        if not (self.path / "ready").exists():
+            return
+        old = self.path / "old"
+        try:
+            if self.out.exists():
+                if self.destination.exists() and not old.exists():
+                    self.destination.rename(old)
+                self.out.rename(self.destination)
+            self._clear()
+        except OSError as error:
+            raise translate_os_error(error, "putting into place", self.destination) from None
+
+    def _clear(self) -> None:
+        """Remove everything but the lock; the markers go last, so that a kill leaves a known state."""
+        for name in ("out", "parts", "old"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        shutil.rmtree(self.spool, ignore_errors=True)
+        for name in ("ledger.json", "ready"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the work directory, and its parent if no other work is in it."""
+        shutil.rmtree(self.spool, ignore_errors=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):
+            self.path.parent.rmdir()
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    """Return an absolute path without ``..``; ``resolve`` would also follow a link at its end."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    names = []
+    for key in sorted({*found, *wanted}):
+        a, b = found.get(key), wanted.get(key)
+        if a == b:
+            continue
+        if isinstance(a, dict) and isinstance(b, dict):
+            names.extend(f"{k}: {a.get(k)!r}" for k in sorted({*a, *b}) if a.get(k) != b.get(k))
+        else:
+            names.append(key)
+    return ", ".join(names[:4]) or "unknown"
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise StorageError(f"the destination's file system has no locks: {error.strerror}") from None
+        return True

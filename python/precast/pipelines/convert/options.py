@@ -1,0 +1,223 @@
+"""Options of ``convert``: the only home of their defaults, bounds and help texts."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from precast.errors import UsageError
+from precast.geometry import Vec3, VoxelSize
+
+__all__ = ["ConvertOptions", "parse_factors", "parse_resolution", "parse_vector"]
+
+_UNITS_NM = {"nm": Decimal(1), "um": Decimal(1000), "µm": Decimal(1000), "μm": Decimal(1000), "mm": Decimal(10**6)}
+METHODS = ("majority", "mean", "min", "max", "stride")
+
+
+def parse_vector(value: str | int | Sequence[int], name: str) -> Vec3:
+    """Read ``x,y,z`` or one number for all axes.
+
+    Raises
+    ------
+    UsageError
+        If it is neither.
+    """
+    try:
+        if isinstance(value, str):
+            numbers = [int(part) for part in value.split(",")]
+            return Vec3.of(numbers[0] if len(numbers) == 1 else numbers)
+        return Vec3.of(value)
+    except (ValueError, TypeError):
+        raise UsageError(
+            f"{name} must be three whole numbers x,y,z, or one for all axes; got {value!r}",
+            hint="for example 64,64,64 or 64",
+        ) from None
+
+
+def parse_resolution(value: str | VoxelSize | Sequence[Any] | float) -> VoxelSize:
+    """Read a voxel size: ``32,32,40``, ``4.6,4.6,45nm``, ``0.5,0.5,2um``, one number for all axes; nm by default.
+
+    Raises
+    ------
+    UsageError
+        If it is no such thing, or an edge is not positive.
+    """
+    if isinstance(value, VoxelSize):
+        return value
+    text = (
+        value
+        if isinstance(value, str)
+        else ",".join(str(v) for v in (value if isinstance(value, Sequence) else [value]))
+    )
+    cleaned = text.strip()
+    match = re.fullmatch(r"(.*?)\s*(nm|um|µm|μm|mm)?", cleaned)
+    body, unit = (match.group(1), match.group(2) or "nm") if match else (cleaned, "nm")
+    hint = "give x,y,z in nm (32,32,40) or with a unit (0.5,0.5,2um); one number counts for all axes"
+    parts = body.split(",")
+    try:
+        edges = [Decimal(part.strip()) * _UNITS_NM[unit] for part in parts]
+    except InvalidOperation:
+        raise UsageError(f"not a voxel size: {text!r}", hint=hint) from None
+    if len(edges) == 1:
+        edges *= 3
+    if len(edges) != 3:
+        raise UsageError(f"a voxel size has three edges x,y,z, got {len(edges)}: {text!r}", hint=hint)
+    return VoxelSize(*edges)
+
+
+def parse_factors(value: str | Sequence[Sequence[int]]) -> tuple[Vec3, ...]:
+    """Read the factors of the steps from scale to scale: ``2,2,1;2,2,2``."""
+    steps = [part for part in value.split(";") if part.strip()] if isinstance(value, str) else list(value)
+    return tuple(parse_vector(step, "each factor") for step in steps)
+
+
+def _help(text: str, **more: Any) -> dict[str, Any]:
+    return {"help": text, **more}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """How to convert. Values are checked and normalised when the object is made.
+
+    Strings are accepted wherever the command line accepts them (``resolution="32,32,40"``,
+    ``chunk_size=64``, ``memory="2GiB"``).
+
+    Raises
+    ------
+    UsageError
+        If a value is not allowed; the text says what is.
+    """
+
+    resolution: VoxelSize | None = field(
+        default=None,
+        metadata=_help("Voxel size x,y,z in nm, or with nm, um, mm. Needed unless the files say it.", metavar="X,Y,Z"),
+    )
+    kind: str = field(default="auto", metadata=_help("What the voxels are.", choices=("auto", "image", "segmentation")))
+    dtype: str | None = field(
+        default=None,
+        metadata=_help("Stored dtype of labels; checked on the way.", choices=("uint32", "uint64")),
+    )
+    encoding: str = field(
+        default="auto",
+        metadata=_help(
+            "Chunk encoding; auto is compressed_segmentation for labels, raw for images.",
+            choices=("auto", "raw", "jpeg", "png", "compressed_segmentation"),
+        ),
+    )
+    chunk_size: Vec3 = field(
+        default=Vec3(64, 64, 64), metadata=_help("Chunk size in voxels, the same at every scale.", metavar="X,Y,Z")
+    )
+    block_size: Vec3 = field(
+        default=Vec3(8, 8, 8), metadata=_help("Block size of compressed_segmentation.", metavar="X,Y,Z")
+    )
+    jpeg_quality: int = field(default=85, metadata=_help("Quality of jpeg chunks.", bounds=(1, 100)))
+    png_level: int = field(default=6, metadata=_help("Compression level of png chunks.", bounds=(0, 9)))
+    unsharded: bool = field(default=False, metadata=_help("One file per chunk instead of shards."))
+    compress: str = field(
+        default="gzip",
+        metadata=_help("Unsharded chunks: X.gz files, or bare ones.", choices=("gzip", "none")),
+    )
+    gzip_level: int = field(default=6, metadata=_help("Level of gzip (libdeflate).", bounds=(1, 12)))
+    scales: int | None = field(
+        default=None, metadata=_help("Number of scales; default: until one chunk holds the volume.", bounds=(1, 64))
+    )
+    factors: tuple[Vec3, ...] | None = field(
+        default=None, metadata=_help('Factors from scale to scale, for example "2,2,1;2,2,2".', metavar="X,Y,Z;...")
+    )
+    method: str = field(
+        default="auto",
+        metadata=_help("Downsampling; auto is majority for labels, mean for images.", choices=("auto", *METHODS)),
+    )
+    sparse: bool = field(default=False, metadata=_help("Majority that does not count 0: thin objects stay visible."))
+    offset: Vec3 = field(
+        default=Vec3(0, 0, 0), metadata=_help("Position of the first voxel, in scale-0 voxels.", metavar="X,Y,Z")
+    )
+    skip_background: bool = field(
+        default=False, metadata=_help("Leave chunks of only zeros out of shards; unsharded always does.")
+    )
+    fill_gaps: str | None = field(
+        default=None, metadata=_help("Fill missing slices instead of refusing.", choices=("zero", "previous"))
+    )
+    axes: str | None = field(
+        default=None,
+        metadata=_help(
+            "Names of the source's dimensions where it does not say them, for example xyz.", metavar="LETTERS"
+        ),
+    )
+    memory: int | None = field(
+        default=None,
+        metadata=_help("Memory for buffers; default: 1 GiB or a quarter of the limit, the smaller.", metavar="SIZE"),
+    )
+    threads: int | None = field(default=None, metadata=_help("Threads; default: all processors.", bounds=(1, 1024)))
+    scratch: str | None = field(
+        default=None,
+        metadata=_help("Directory for large temporary files; default: beside the destination.", metavar="DIR"),
+    )
+    overwrite: bool = field(
+        default=False, metadata=_help("Replace an existing dataset; it stays whole until the new one is complete.")
+    )
+
+    NOT_IN_BYTES = ("memory", "threads", "scratch", "overwrite")
+    """Options that do not change a byte of the result."""
+
+    def __post_init__(self) -> None:
+        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        if self.resolution is not None:
+            put("resolution", parse_resolution(self.resolution))
+        for name in ("chunk_size", "block_size"):
+            vector = parse_vector(getattr(self, name), f"--{name.replace('_', '-')}")
+            if min(vector) < 1:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least 1 on every axis, got {vector}")
+            put(name, vector)
+        put("offset", parse_vector(self.offset, "--offset"))
+        if self.factors is not None:
+            put("factors", parse_factors(self.factors))
+        if self.memory is not None:
+            from precast.execution.memory import parse_bytes
+
+            put("memory", parse_bytes(self.memory))
+        for spec in fields(self):
+            self._check(spec.name, getattr(self, spec.name), spec.metadata)
+        if self.sparse and self.method not in ("auto", "majority"):
+            raise UsageError(f"--sparse belongs to majority, not to --method {self.method}")
+
+    @staticmethod
+    def _check(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
+        flag = f"--{name.replace('_', '-')}"
+        if value is None:
+            return
+        choices = metadata.get("choices")
+        if choices and value not in choices:
+            raise UsageError(f"{flag} must be one of {', '.join(choices)}; got {value!r}")
+        if "bounds" in metadata:
+            low, high = metadata["bounds"]
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise UsageError(f"{flag} must be a whole number from {low} to {high}, got {value!r}")
+
+    @property
+    def thread_count(self) -> int:
+        """Threads to use: as given, else all processors that this process may run on."""
+        if self.threads is not None:
+            return self.threads
+        affinity = getattr(os, "sched_getaffinity", None)
+        return len(affinity(0)) if affinity else (os.cpu_count() or 1)
+
+    def result_options(self) -> dict[str, Any]:
+        """Return, as JSON values, every option that the bytes of the result depend on."""
+        return {
+            spec.name: _json(getattr(self, spec.name)) for spec in fields(self) if spec.name not in self.NOT_IN_BYTES
+        }
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, VoxelSize):
+        return list(value.text())
+    if isinstance(value, Vec3):
+        return list(value)
+    if isinstance(value, tuple):
+        return [_json(item) for item in value]
+    return value

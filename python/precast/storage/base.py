@@ -1,0 +1,84 @@
+"""The protocol of a store, and what it promises."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from precast.errors import AccessDeniedError, ObjectNotFoundError, PrecastError, StorageError
+from precast.precomputed.objects import ObjectKind
+
+__all__ = ["ObjectStat", "Store", "check_key", "translate_os_error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectStat:
+    """One stored object: key, stored (encoded) size in bytes, and whether it is stored gzipped."""
+
+    key: str
+    size: int
+    gzipped: bool = False
+
+
+class Store(Protocol):
+    """Objects under ``/``-separated keys.
+
+    Writing is atomic: an object is absent or complete. ``gzipped`` data are one gzip member that readers
+    of the key receive inflated; how that is marked (a suffix, a header) is the store's affair. Errors are
+    ``ObjectNotFoundError``, ``AccessDeniedError`` or ``StorageError``; an error is never empty data.
+    Stores pickle and hold no open handles.
+    """
+
+    url: str
+
+    def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
+        """Return an object, or the bytes ``[start, stop)`` of one that is not gzipped."""
+
+    def write(self, key: str, data: bytes, kind: ObjectKind, *, gzipped: bool = False) -> None:
+        """Write an object at once."""
+
+    def write_file(self, key: str, path: Path, kind: ObjectKind) -> None:
+        """Write an object from a local file, which is used up."""
+
+    def stat(self, key: str) -> ObjectStat:
+        """Describe one object."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+        """Yield all objects whose key starts with ``prefix``, sorted by key."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object; absent is fine."""
+
+
+def check_key(key: str) -> str:
+    """Return ``key`` if it is a plain relative path.
+
+    Raises
+    ------
+    StorageError
+        If it is empty, absolute or has ``..`` in it.
+    """
+    parts = key.split("/")
+    if not key or any(part in ("", ".", "..") for part in parts):
+        raise StorageError(f"not a key of a store: {key!r}", where=key)
+    return key
+
+
+def translate_os_error(error: OSError, what: str, where: str | os.PathLike[str]) -> PrecastError:
+    """Turn an operating system error into one of ours that says what to do."""
+    place = os.fspath(where)
+    text = f"{what} {place} failed: {error.strerror or error}"
+    if isinstance(error, FileNotFoundError):
+        return ObjectNotFoundError(f"{place} does not exist", hint="check the path", where=place)
+    if isinstance(error, PermissionError):
+        return AccessDeniedError(text, hint="check the permissions of the file and its folder", where=place)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "free some space and run the same command again: finished parts are kept and it goes on from there"
+        return StorageError(text, hint=hint, where=place)
+    if error.errno == errno.EROFS:
+        return AccessDeniedError(text, hint="the file system is read-only; choose another destination", where=place)
+    return StorageError(text, where=place)

@@ -1,0 +1,62 @@
+"""A dictionary as a store: for tests, and for volumes that never touch a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from precast import kernels
+from precast.errors import ObjectNotFoundError, StorageError
+from precast.precomputed.objects import ObjectKind
+from precast.storage.base import ObjectStat, check_key
+
+__all__ = ["MemoryStore"]
+
+
+class MemoryStore:
+    """Objects in this process."""
+
+    def __init__(self) -> None:
+        self.url = "memory://"
+        self._objects: dict[str, tuple[bytes, bool]] = {}
+
+    def _get(self, key: str) -> tuple[bytes, bool]:
+        try:
+            return self._objects[check_key(key)]
+        except KeyError:
+            raise ObjectNotFoundError(f"{key} does not exist", where=key) from None
+
+    def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
+        """Return an object or a range of it."""
+        data, gzipped = self._get(key)
+        if gzipped:
+            if start is not None or stop is not None:
+                raise StorageError(f"{key} is gzipped and cannot be read by ranges", where=key)
+            return kernels.gzip_decompress(data, 1 << 34)
+        return data[start:stop]
+
+    def write(self, key: str, data: bytes, kind: ObjectKind, *, gzipped: bool = False) -> None:
+        """Keep the bytes."""
+        if gzipped and not kind.rule.whole:
+            raise StorageError(f"{key} is read by ranges and must not be stored gzipped", where=key)
+        self._objects[check_key(key)] = (bytes(data), gzipped)
+
+    def write_file(self, key: str, path: Path, kind: ObjectKind) -> None:
+        """Read the file and remove it."""
+        self.write(key, path.read_bytes(), kind)
+        path.unlink()
+
+    def stat(self, key: str) -> ObjectStat:
+        """Describe one object."""
+        data, gzipped = self._get(key)
+        return ObjectStat(key=key, size=len(data), gzipped=gzipped)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+        """Yield all objects, sorted."""
+        for key in sorted(self._objects):
+            if key.startswith(prefix):
+                yield self.stat(key)
+
+    def delete(self, key: str) -> None:
+        """Forget an object."""
+        self._objects.pop(check_key(key), None)
