@@ -158,7 +158,7 @@ def sample(
     Notes
     -----
     Sections are rendered slab by slab; memory grows with the area of a section, not with their number:
-    about 0.8 GiB at 4096 x 4096. The cells are spooled to a scratch folder beside ``dest`` meanwhile.
+    about 1.2 GiB at 4096 x 4096. The cells are spooled to a scratch folder beside ``dest`` meanwhile.
 
     Examples
     --------
