@@ -20,8 +20,12 @@ from precast.pipelines.sample_anatomy import BODY, build_anatomy
 from precast.pipelines.sample_render import Renderer
 
 
-def read(folder: Path) -> NDArray[Any]:
-    return np.stack([tifffile.imread(path) for path in sorted(folder.iterdir())])
+def files(folder: str) -> list[Path]:
+    return sorted(Path(folder).iterdir())
+
+
+def read(folder: str) -> NDArray[Any]:
+    return np.stack([tifffile.imread(path) for path in files(folder)])
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +44,8 @@ def test_slices_have_the_promised_form(made: Made) -> None:
     assert image.shape == labels.shape == (48, 144, 160)
     names = [f"z{z:04d}.tif" for z in range(48)]
     for folder in (summary.image, summary.labels):
-        assert sorted(path.name for path in folder.iterdir()) == names
-        with tifffile.TiffFile(folder / names[0]) as file:
+        assert [path.name for path in files(folder)] == names
+        with tifffile.TiffFile(files(folder)[0]) as file:
             assert len(file.pages) == 1
             assert file.pages[0].compression == tifffile.COMPRESSION.ADOBE_DEFLATE
 
@@ -50,7 +54,7 @@ def test_summary_counts_what_is_in_the_files(made: Made) -> None:
     summary, _, labels = made
     assert summary.neurons == len(np.unique(labels[labels > 0]))
     assert summary.labelled_voxels == np.count_nonzero(labels)
-    paths = [*summary.image.iterdir(), *summary.labels.iterdir()]
+    paths = [*files(summary.image), *files(summary.labels)]
     assert summary.files == len(paths)
     assert summary.bytes == sum(path.stat().st_size for path in paths)
 
@@ -96,7 +100,7 @@ def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path: Path) -> None:
     first, again = sample(tmp_path / "a", options), sample(tmp_path / "b", options)
     other = sample(tmp_path / "c", dataclasses.replace(options, seed=2))
     for name in ("image", "labels"):
-        paths = [sorted(getattr(summary, name).iterdir()) for summary in (first, again, other)]
+        paths = [files(getattr(summary, name)) for summary in (first, again, other)]
         assert [path.read_bytes() for path in paths[0]] == [path.read_bytes() for path in paths[1]]
         assert [path.read_bytes() for path in paths[0]] != [path.read_bytes() for path in paths[2]]
 
@@ -179,7 +183,7 @@ def test_empty_destination_is_used_and_overwrite_replaces(tmp_path: Path) -> Non
 
 def test_failed_overwrite_keeps_the_old_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = sample(tmp_path / "s", SampleOptions(size=Vec3(8, 8, 2)))
-    old = [path.read_bytes() for path in sorted(before.labels.iterdir())]
+    old = [path.read_bytes() for path in files(before.labels)]
     written = 0
 
     def full(*args: object, **kwargs: object) -> None:
@@ -191,7 +195,7 @@ def test_failed_overwrite_keeps_the_old_sample(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(tifffile, "imwrite", full)
     with pytest.raises(StorageError, match="No space left"):
         sample(tmp_path / "s", SampleOptions(size=Vec3(8, 8, 5), overwrite=True))
-    assert [path.read_bytes() for path in sorted(before.labels.iterdir())] == old
+    assert [path.read_bytes() for path in files(before.labels)] == old
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
@@ -207,6 +211,8 @@ def test_progress_counts_sections(tmp_path: Path) -> None:
         ({"size": Vec3(0, 5, 5)}, "x = 0"),
         ({"size": Vec3(5, 5, 65537)}, "z = 65537"),
         ({"seed": -1}, "-1"),
+        ({"seed": 1 << 63}, str(1 << 63)),
+        ({"seed": "3"}, "'3'"),
         ({"voxel_size": VoxelSize(Decimal(32), Decimal(1), Decimal(40))}, "y = 1"),
         ({"voxel_size": VoxelSize(Decimal(32), Decimal(32), Decimal(900))}, "z = 900"),
     ],
@@ -216,5 +222,20 @@ def test_bad_options_name_the_value(change: dict[str, object], text: str) -> Non
         SampleOptions(**change)  # type: ignore[arg-type]
 
 
+def test_strings_are_read_as_on_the_command_line() -> None:
+    options = SampleOptions(size="64,32,8", voxel_size="0.02,0.02,0.04um")  # type: ignore[arg-type]
+    assert options == SampleOptions(size=Vec3(64, 32, 8), voxel_size=VoxelSize(Decimal(20), Decimal(20), Decimal(40)))
+    with pytest.raises(UsageError, match="--size"):
+        SampleOptions(size="64,32")  # type: ignore[arg-type]
+
+
 def test_every_option_carries_help() -> None:
     assert all(item.metadata["help"] for item in dataclasses.fields(SampleOptions))
+
+
+def test_summary_says_where_what_and_how_much(made: Made) -> None:
+    summary, _, labels = made
+    text = str(summary)
+    for part in (summary.image, summary.labels, "48 slices", "160 x 144", "32,32,40 nm", f"{summary.neurons} neurons"):
+        assert part in text
+    assert f"{100 * np.count_nonzero(labels) / labels.size:.0f} %" in text

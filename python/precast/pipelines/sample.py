@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tifffile
@@ -30,11 +29,12 @@ _SLAB_BYTES = 192 << 20
 _ZONE_SECTIONS = 32
 _EDGE_NM = (Decimal(2), Decimal(200))
 _LARGEST_AXIS = 65536
+_LARGEST_SEED = (1 << 63) - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleOptions:
-    """What to make.
+    """What to make. Strings are accepted as the command line accepts them: ``size="256,256,128"``.
 
     Raises
     ------
@@ -43,23 +43,30 @@ class SampleOptions:
     """
 
     size: Vec3 = field(
-        default=Vec3(256, 256, 128), metadata={"help": "Voxels along x,y,z; each from 1 to 65536.", "unit": "voxels"}
+        default=Vec3(256, 256, 128), metadata={"help": "Voxels along x,y,z; each from 1 to 65536.", "metavar": "X,Y,Z"}
     )
     voxel_size: VoxelSize = field(
         default=VoxelSize(Decimal(32), Decimal(32), Decimal(40)),
         metadata={
-            "help": "Edges of a voxel in nanometres, x,y,z; each from 2 to 200. Cells keep their size in nm.",
-            "unit": "nm",
+            "help": "Voxel size x,y,z in nm, or with nm, um; each from 2 to 200 nm. Cells keep their size in nm.",
+            "metavar": "X,Y,Z",
         },
     )
     seed: int = field(
-        default=0, metadata={"help": "Whole number, not negative; the same seed and size give the same voxels."}
+        default=0,
+        metadata={"help": "Whole number; the same seed and size give the same voxels.", "bounds": (0, _LARGEST_SEED)},
     )
     overwrite: bool = field(
         default=False, metadata={"help": "Replace what is at the destination, once the new sample is complete."}
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.size, str) or isinstance(self.voxel_size, str):
+            # Here, because a sample made from Python needs nothing else of the converter.
+            from precast.pipelines.convert.options import parse_resolution, parse_vector
+
+            object.__setattr__(self, "size", parse_vector(self.size, "--size"))
+            object.__setattr__(self, "voxel_size", parse_resolution(self.voxel_size))
         object.__setattr__(self, "size", Vec3.of(self.size))
         for axis, voxels in zip("xyz", self.size, strict=True):
             if not 1 <= voxels <= _LARGEST_AXIS:
@@ -73,8 +80,8 @@ class SampleOptions:
                     f"a sample has voxel edges of {_EDGE_NM[0]} to {_EDGE_NM[1]} nm, got {axis} = {edge}",
                     hint="neurites are 100 to 1000 nm thick; give a voxel size that resolves them, such as 32,32,40",
                 )
-        if self.seed < 0:
-            raise UsageError(f"a seed is a whole number from 0 on, got {self.seed}")
+        if not isinstance(self.seed, int) or not 0 <= self.seed <= _LARGEST_SEED:
+            raise UsageError(f"a seed is a whole number from 0 to {_LARGEST_SEED}, got {self.seed!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,8 +102,8 @@ class SampleSummary:
         Slices written, both folders, and their total length.
     """
 
-    image: Path
-    labels: Path
+    image: str
+    labels: str
     size: Vec3
     voxel_size: VoxelSize
     seed: int
@@ -105,19 +112,12 @@ class SampleSummary:
     files: int
     bytes: int
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the summary as a JSON object; lengths in nm."""
-        return {
-            "image": str(self.image),
-            "labels": str(self.labels),
-            "size": list(self.size),
-            "voxel_size": [float(edge) for edge in self.voxel_size],
-            "seed": self.seed,
-            "neurons": self.neurons,
-            "labelled_voxels": self.labelled_voxels,
-            "files": self.files,
-            "bytes": self.bytes,
-        }
+    def __str__(self) -> str:
+        share = 100 * self.labelled_voxels / self.size.volume
+        return (
+            f"{self.image}, {self.labels}: {self.size.z} slices each of {self.size.x} x {self.size.y} voxels, "
+            f"{self.voxel_size} nm; {self.neurons} neurons in {share:.0f} % of the volume; {self.bytes / 1e6:.1f} MB"
+        )
 
 
 _DEFAULT_OPTIONS = SampleOptions()
@@ -163,10 +163,11 @@ def sample(
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from precast.geometry import Vec3
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     made = sample(folder + "/demo", SampleOptions(size=Vec3(48, 40, 4)))
-    ...     made.files, sorted(path.name for path in made.labels.iterdir())[0]
+    ...     made.files, sorted(path.name for path in Path(made.labels).iterdir())[0]
     (8, 'z0000.tif')
     """
     target = Path(dest).absolute()
@@ -190,8 +191,8 @@ def sample(
             where=str(dest),
         ) from error
     return SampleSummary(
-        image=Path(dest) / "em",
-        labels=Path(dest) / "labels",
+        image=str(Path(dest) / "em"),
+        labels=str(Path(dest) / "labels"),
         size=options.size,
         voxel_size=options.voxel_size,
         seed=options.seed,
