@@ -19,7 +19,7 @@ from precast.precomputed.scales import ScaleGeometry
 __all__ = ["BATCH_BYTES", "Budget", "StagePlan", "decodes_per_block", "plan_stages"]
 
 BATCH_BYTES = 16 << 20
-"""Raw bytes of the chunks that are encoded in one go."""
+"""Raw bytes of the chunks that are encoded in one go, where the budget is not small."""
 
 TASK_BYTES = 4 << 30
 """A block is not made larger than this just to cover more scales: it is what a kill can cost."""
@@ -41,7 +41,7 @@ class Budget:
     chunk: Vec3
     converts: bool
     encoded_share: float
-    task_bytes: int = TASK_BYTES
+    task_bytes: int
 
     @property
     def voxel_bytes(self) -> int:
@@ -49,10 +49,15 @@ class Budget:
         return self.channels * self.stored_itemsize
 
     @property
+    def batch_raw_bytes(self) -> int:
+        """Raw voxels of the chunks that are encoded in one go: at least one chunk."""
+        return max(self.chunk.volume * self.voxel_bytes, min(BATCH_BYTES, self.limit_bytes // 16))
+
+    @property
     def batch_bytes(self) -> int:
         """Chunks being encoded: their raw copies per thread and their results."""
         chunk = self.chunk.volume * self.voxel_bytes
-        return self.threads * chunk + int(self.encoded_share * max(BATCH_BYTES, chunk))
+        return self.threads * chunk + int(self.encoded_share * self.batch_raw_bytes)
 
     def decode_bytes(self, size: Vec3) -> int:
         """Native blocks being decoded, and their voxels before conversion if the dtype changes."""

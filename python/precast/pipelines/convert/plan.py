@@ -13,10 +13,10 @@ from precast.errors import UsageError
 from precast.execution.memory import current_rss_bytes, default_budget_bytes
 from precast.findings import Finding, Severity
 from precast.geometry import Box, Vec3, VoxelSize
+from precast.pipelines.convert import budget as budget_rules
 from precast.pipelines.convert.blocks import Stage
 from precast.pipelines.convert.budget import (
     MAX_DECODES,
-    TASK_BYTES,
     Budget,
     StagePlan,
     decodes_per_block,
@@ -68,6 +68,7 @@ class ConvertPlan:
     spooled: bool
     decodes: int
     memory: MemoryPlan
+    batch_bytes: int
     threads: int
     findings: tuple[Finding, ...]
 
@@ -220,7 +221,7 @@ def make_plan(
     *,
     budget_bytes: int | None = None,
     threads: int | None = None,
-    task_bytes: int = TASK_BYTES,
+    task_bytes: int | None = None,
 ) -> ConvertPlan:
     """Decide everything about a conversion.
 
@@ -270,7 +271,7 @@ def make_plan(
         chunk=options.chunk_size,
         converts=native.itemsize != stored.itemsize,
         encoded_share=ENCODED_SHARE[encoding],
-        task_bytes=task_bytes,
+        task_bytes=task_bytes if task_bytes is not None else budget_rules.TASK_BYTES,
     )
     stage_plans = plan_stages(budget, scales)
     decodes = decodes_per_block(stage_plans[0].stage, source.info.block, box.size)
@@ -295,6 +296,7 @@ def make_plan(
         memory=MemoryPlan(
             budget_bytes=limit, buffer_bytes=buffers, process_bytes=current_rss_bytes() + LIBRARIES_BYTES
         ),
+        batch_bytes=budget.batch_raw_bytes,
         threads=count,
         findings=(*source.info.findings, *findings, *_portable(info)),
     )

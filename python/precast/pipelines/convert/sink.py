@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from precast import kernels
 from precast.geometry import Box, Vec3
-from precast.pipelines.convert.budget import BATCH_BYTES
 from precast.pipelines.convert.plan import ConvertPlan
 from precast.pipelines.convert.spool import SpoolWriter
 from precast.precomputed.objects import ObjectKind
@@ -75,10 +74,11 @@ class BlockSink:
         """Return how much of a slab is encoded at once: whole rows of chunks while they fit, else parts of one row."""
         chunk = self.plan.options.chunk_size
         voxel = self.plan.channels * self.plan.dtype.itemsize
+        limit = self.plan.batch_bytes
         row = size.x * chunk.y * chunk.z * voxel
-        if row <= BATCH_BYTES:
-            return Vec3(size.x, chunk.y * max(1, BATCH_BYTES // row), size.z)
-        count = max(1, BATCH_BYTES // (chunk.volume * voxel))
+        if row <= limit:
+            return Vec3(size.x, chunk.y * max(1, limit // row), size.z)
+        count = max(1, limit // (chunk.volume * voxel))
         return Vec3(chunk.x * count, chunk.y, size.z)
 
     def _digest(self, scale: int, box: Box, data: Array) -> None:
