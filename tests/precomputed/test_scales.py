@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from decimal import Decimal
 
 import pytest
@@ -60,7 +61,7 @@ def test_offset_is_floored_and_the_end_is_ceiled() -> None:
 
 
 boxes = st.builds(
-    lambda start, size: Box.of_size(start, size),
+    Box.of_size,
     st.tuples(*[st.integers(-1000, 1000)] * 3),
     st.tuples(*[st.integers(1, 5000)] * 3),
 )
@@ -69,7 +70,7 @@ boxes = st.builds(
 @given(boxes, st.tuples(*[st.integers(1, 100)] * 3))
 def test_every_voxel_lies_in_a_cell_and_every_cell_has_a_voxel(box: Box, edges: tuple[int, int, int]) -> None:
     levels = pyramid(box, voxel(*map(str, edges)), CHUNK)
-    for fine, coarse in zip(levels, levels[1:], strict=False):
+    for fine, coarse in itertools.pairwise(levels):
         for a, b, f, lo, hi in zip(
             fine.box.start, fine.box.stop, coarse.factor, coarse.box.start, coarse.box.stop, strict=True
         ):
