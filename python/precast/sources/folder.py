@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from precast.errors import SourceError
-from precast.findings import Finding
 from precast.geometry import Box, Vec3
 from precast.sources.base import (
     Array,

@@ -217,7 +217,8 @@ class _Fallback:
 
         self.file, self.layout = file, layout
         try:
-            # tifffile reads from our open file and leaves closing it to us.
+            # tifffile reads from our open file, from where it stands, and leaves closing it to us.
+            file.file.seek(0)
             self.tiff = tifffile.TiffFile(file.file, name=file.path.name)
             self.tiff.filehandle.seek(layout.directory)
             self.page = tifffile.TiffPage(self.tiff, 0)
