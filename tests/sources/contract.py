@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +21,10 @@ def read_all(source: Source) -> Array:
     out = np.full(source.info.shape, 1, source.info.dtype)
     source.read(source.info.bounds, out)
     return out
+
+
+def open_files() -> list[str]:
+    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
 
 
 def cut(expected: Array, box: Box) -> Array:
@@ -110,11 +113,11 @@ class SourceContract:
 
     @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc to count open files")
     def test_leaves_no_file_open(self, tmp_path: Path) -> None:
-        before = sorted(os.listdir("/proc/self/fd"))
+        before = open_files()
         source, _ = self.make(tmp_path)
         read_all(source)
         source.fingerprint()
-        assert sorted(os.listdir("/proc/self/fd")) == before
+        assert open_files() == before
 
     def test_fingerprint_does_not_depend_on_place(self, tmp_path: Path) -> None:
         (tmp_path / "here").mkdir()

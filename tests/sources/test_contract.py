@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, ClassVar
 
 import imagecodecs
 import numpy as np
@@ -10,6 +11,7 @@ import tifffile
 
 from precast.sources import Source, SourceOptions, open_source
 from precast.sources.base import Array
+
 from .contract import SourceContract
 
 
@@ -69,7 +71,7 @@ class TestNpyHalfBigEndian(TestNpy):
 
 class TestTiffFolder(SourceContract):
     dtype = "u4"
-    options: dict[str, object] = {"compression": "zlib", "rowsperstrip": 4}
+    options: ClassVar[dict[str, Any]] = {"compression": "zlib", "rowsperstrip": 4}
 
     def make(self, path: Path) -> tuple[Source, Array]:
         voxels = noise((5, 13, 17), self.dtype)
@@ -81,22 +83,22 @@ class TestTiffFolder(SourceContract):
 
 
 class TestTiffFolderRaw(TestTiffFolder):
-    options = {"rowsperstrip": 3}
+    options: ClassVar[dict[str, Any]] = {"rowsperstrip": 3}
 
 
 class TestTiffFolderBigEndianPredictor(TestTiffFolder):
     dtype = ">u2"
-    options = {"compression": "lzw", "predictor": True, "rowsperstrip": 5, "byteorder": ">"}
+    options: ClassVar[dict[str, Any]] = {"compression": "lzw", "predictor": True, "rowsperstrip": 5, "byteorder": ">"}
 
 
 class TestTiffFolderFloatPredictor(TestTiffFolder):
     dtype = "f4"
-    options = {"compression": "zlib", "predictor": 3, "rowsperstrip": 5}
+    options: ClassVar[dict[str, Any]] = {"compression": "zlib", "predictor": 3, "rowsperstrip": 5}
 
 
 class TestTiffFolderBits(TestTiffFolder):
     dtype = "?"
-    options = {"rowsperstrip": 5}
+    options: ClassVar[dict[str, Any]] = {"rowsperstrip": 5}
 
 
 class TestPngFolder(SourceContract):
@@ -140,7 +142,7 @@ class TestFilledFolder(SourceContract):
 
 
 class TestMultiPage(SourceContract):
-    options: dict[str, object] = {}
+    options: ClassVar[dict[str, Any]] = {}
 
     def make(self, path: Path) -> tuple[Source, Array]:
         voxels = noise((6, 19, 21), "u2")
@@ -149,15 +151,20 @@ class TestMultiPage(SourceContract):
 
 
 class TestMultiPageTiled(TestMultiPage):
-    options = {"tile": (16, 16), "compression": "zstd"}
+    options: ClassVar[dict[str, Any]] = {"tile": (16, 16), "compression": "zstd"}
 
 
 class TestMultiPageRawTiled(TestMultiPage):
-    options = {"tile": (16, 16)}
+    options: ClassVar[dict[str, Any]] = {"tile": (16, 16)}
 
 
 class TestBigTiff(TestMultiPage):
-    options = {"bigtiff": True, "byteorder": ">", "compression": "packbits", "rowsperstrip": 4}
+    options: ClassVar[dict[str, Any]] = {
+        "bigtiff": True,
+        "byteorder": ">",
+        "compression": "packbits",
+        "rowsperstrip": 4,
+    }
 
 
 class TestContiguousImageJ(SourceContract):
@@ -179,7 +186,9 @@ class TestPlanarColour(SourceContract):
 class TestInterleavedColour(SourceContract):
     def make(self, path: Path) -> tuple[Source, Array]:
         voxels = noise((4, 18, 20, 3), "u2")
-        tifffile.imwrite(path / "stack.tif", voxels, photometric="rgb", tile=(16, 16), compression="zlib", predictor=True)
+        tifffile.imwrite(
+            path / "stack.tif", voxels, photometric="rgb", tile=(16, 16), compression="zlib", predictor=True
+        )
         return open_source(path / "stack.tif"), voxels.transpose(3, 0, 1, 2)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from precast.sources.base import Array
 from .contract import read_all
 from .test_contract import noise
 
+ByteOrder = Literal["<", ">"]
 CODECS = ["none", "lzw", "zlib", "packbits", "zstd", "lzma"]
 
 
@@ -29,11 +30,11 @@ def codec(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("form", [{"rowsperstrip": 7}, {"tile": (16, 32)}, {}])
 @pytest.mark.parametrize("name", CODECS)
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u4", "i8", "u8", "f2", "f4", "f8"])
-def test_dtype_codec_form_and_order(tmp_path: Path, dtype: str, name: str, form: dict[str, Any], order: str) -> None:
+def test_dtype_codec_form_and_order(
+    tmp_path: Path, dtype: str, name: str, form: dict[str, Any], order: ByteOrder
+) -> None:
     voxels = noise((2, 37, 41), dtype)
-    tifffile.imwrite(
-        tmp_path / "v.tif", voxels, photometric="minisblack", byteorder=order, **codec(name), **form
-    )
+    tifffile.imwrite(tmp_path / "v.tif", voxels, photometric="minisblack", byteorder=order, **codec(name), **form)
     source = open_source(tmp_path / "v.tif")
     assert source.info.dtype == (np.float32 if dtype == "f2" else np.dtype(dtype))
     np.testing.assert_array_equal(read_all(source)[0], voxels.astype(source.info.dtype))
@@ -45,8 +46,8 @@ def test_dtype_codec_form_and_order(tmp_path: Path, dtype: str, name: str, form:
 @pytest.mark.parametrize("name", ["none", "lzw", "zlib"])
 @pytest.mark.parametrize("predictor", [False, True])
 @pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "f4"])
-def test_colour_with_predictor(  # noqa: PLR0917
-    tmp_path: Path, dtype: str, predictor: bool, name: str, planar: str, form: dict[str, Any], order: str
+def test_colour_with_predictor(
+    tmp_path: Path, dtype: str, predictor: bool, name: str, planar: str, form: dict[str, Any], order: ByteOrder
 ) -> None:
     voxels = noise((3, 37, 41) if planar == "separate" else (37, 41, 3), dtype)
     options = codec(name) | ({"predictor": True} if predictor and name != "none" else {})
@@ -91,7 +92,9 @@ def test_exact_bytes(tmp_path: Path) -> None:
 
 
 def test_bits_are_bool(tmp_path: Path) -> None:
-    (tmp_path / "v.tif").write_bytes(tiff_bytes(GREY | {256: 10, 257: 1, 258: 1, 278: 1}, bytes([0b10110001, 0b01000000])))
+    (tmp_path / "v.tif").write_bytes(
+        tiff_bytes(GREY | {256: 10, 257: 1, 258: 1, 278: 1}, bytes([0b10110001, 0b01000000]))
+    )
     source = open_source(tmp_path / "v.tif")
     assert source.info.dtype == bool
     assert read_all(source)[0, 0, 0].tolist() == [True, False, True, True, False, False, False, True, False, True]
@@ -205,7 +208,9 @@ def test_only_touched_tiles_are_decoded(tmp_path: Path) -> None:
     out = np.empty((1, 1, 16, 64), np.uint8)
     source.read(box, out)
     np.testing.assert_array_equal(out[0, 0], voxels[:16])
-    with pytest.raises(SourceError, match=r"v\.tif: the strip or tile 5 \(rows from 16, columns from 16\) cannot be decoded"):
+    with pytest.raises(
+        SourceError, match=r"v\.tif: the strip or tile 5 \(rows from 16, columns from 16\) cannot be decoded"
+    ):
         source.read(Box(Vec3(16, 16, 0), Vec3(17, 17, 1)), np.empty((1, 1, 1, 1), np.uint8))
 
 
@@ -235,7 +240,9 @@ def test_imagej_stack_behind_one_directory(tmp_path: Path) -> None:
 
 def test_imagej_stack_cut_short(tmp_path: Path) -> None:
     contiguous_stack(tmp_path / "v.tif", 4, images=5)
-    with pytest.raises(SourceError, match=r"says 5 images, which need \d+ bytes, but the file has \d+: it is truncated"):
+    with pytest.raises(
+        SourceError, match=r"says 5 images, which need \d+ bytes, but the file has \d+: it is truncated"
+    ):
         open_source(tmp_path / "v.tif")
 
 
