@@ -1,0 +1,334 @@
+"""What the pages of a TIFF file mean: OME-XML, ImageJ's and tifffile's descriptions, or nothing but a list of pages."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+
+from precast.errors import SourceError
+from precast.findings import Finding
+from precast.sources.base import SourceOptions, corrupt, info_finding, warning_finding
+from precast.sources.tiff_layout import Layout
+from precast.sources.voxel_sizes import Found, TiffResolution, from_imagej, from_ome
+
+__all__ = [
+    "PageAxes",
+    "channel_and_slice",
+    "describe_pages",
+    "imagej_metadata",
+    "is_ome",
+    "ome_voxel_size",
+    "sparse_planes",
+]
+
+Pages = npt.NDArray[np.int64]
+
+
+class PageAxes(NamedTuple):
+    """The meaning of the pages.
+
+    Attributes
+    ----------
+    letters
+        One letter per dimension of ``pages``, slowest first: of t, c, z, or ``?`` for one without a name.
+    pages
+        The page for each position, -1 where there is none.
+    contiguous
+        Whether only the first page has a directory and the others follow its samples without a gap.
+    voxel_size
+        As the description gives it.
+    findings
+        What was noticed.
+    """
+
+    letters: str
+    pages: Pages
+    contiguous: bool = False
+    voxel_size: Found = Found()
+    findings: tuple[Finding, ...] = ()
+
+
+def describe_pages(
+    path: Path, description: str, layout: Layout, pages: list[int], resolution: TiffResolution
+) -> PageAxes:
+    """Find out what the pages mean.
+
+    Parameters
+    ----------
+    path
+        The file.
+    description
+        ImageDescription of the first page.
+    layout
+        The first page.
+    pages
+        Indices, in the file's chain, of the pages of full size.
+    resolution
+        Of the first page.
+
+    Raises
+    ------
+    SourceError
+        If the description contradicts the pages, or needs other files.
+    """
+    if is_ome(description):
+        return _ome(path, description, layout, max(pages) + 1, resolution)
+    if description.startswith("ImageJ="):
+        return _imagej(path, imagej_metadata(description), layout, pages, resolution)
+    if description.startswith('{"shape":'):
+        shaped = _shaped(path, description, layout, pages)
+        if shaped is not None:
+            return shaped
+    return PageAxes("z", np.array(pages, np.int64))
+
+
+def is_ome(description: str) -> bool:
+    """Tell whether a description is OME-XML."""
+    return description.lstrip("\ufeff \r\n").startswith("<") and description.rstrip().endswith("OME>")
+
+
+def ome_voxel_size(path: Path, description: str, resolution: TiffResolution) -> Found:
+    """Return the voxel size from OME-XML alone, for a file that is one slice of many.
+
+    Raises
+    ------
+    SourceError
+        If the XML cannot be parsed.
+    """
+    pixels = _ome_root(path, description).find("{*}Image/{*}Pixels")
+    return Found() if pixels is None else from_ome(pixels.attrib, resolution, path.name)
+
+
+def imagej_metadata(description: str) -> dict[str, str]:
+    """Split ImageJ's ``key=value`` lines; empty if it is none."""
+    if not description.startswith("ImageJ="):
+        return {}
+    pairs = (line.partition("=") for line in description.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def channel_and_slice(axes: PageAxes, options: SourceOptions, path: Path) -> Pages:
+    """Arrange the pages as ``(c, z)``, as the file says or as ``options.axes`` says.
+
+    Raises
+    ------
+    SourceError
+        If there is more than one time, dimensions have no name, or ``options.axes`` does not fit.
+    """
+    pages = axes.pages
+    long = [i for i, size in enumerate(pages.shape) if size > 1]
+    letters = [axes.letters[i] for i in long]
+    sizes = ", ".join(f"{axes.letters[i]} = {pages.shape[i]}" for i in long)
+    pages = pages.reshape([pages.shape[i] for i in long])
+    if options.axes is not None:
+        if not options.axes.endswith("yx"):
+            raise SourceError(
+                f"{path.name}: axes = {options.axes!r} cannot be used: pages are y, x, so it must end with yx",
+                where=str(path),
+            )
+        given = list(options.axes[:-2])
+        if len(given) != len(letters):
+            raise SourceError(
+                f"{path.name}: axes = {options.axes!r} names {len(given)} dimensions over the pages, but the file has "
+                f"{len(letters)} ({sizes or 'a single page'})",
+                where=str(path),
+            )
+        letters = given
+    elif "?" in letters or len(set(letters)) < len(letters):
+        raise SourceError(
+            f"{path.name}: the pages have {len(long)} dimensions ({sizes}), and the file does not name them",
+            hint="name them, slowest first, for example axes='czyx'",
+            where=str(path),
+        )
+    if "t" in letters:
+        raise SourceError(
+            f"{path.name} holds {pages.shape[letters.index('t')]} times ({sizes}); a volume has one",
+            hint="export one time per file; if these are slices, say so with axes='zyx'",
+            where=str(path),
+        )
+    order = [letters.index(letter) for letter in "cz" if letter in letters]
+    pages = pages.transpose(order)
+    return pages.reshape([pages.shape[order.index(letters.index(a))] if a in letters else 1 for a in "cz"])
+
+
+def _ome_root(path: Path, description: str) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(description.lstrip("\ufeff \r\n").encode())
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        raise corrupt(path, f"its OME-XML cannot be parsed ({error})") from None
+
+
+def _ome(path: Path, description: str, layout: Layout, chain: int, resolution: TiffResolution) -> PageAxes:
+    images = _ome_root(path, description).findall("{*}Image")
+    pixels = images[0].find("{*}Pixels") if images else None
+    if pixels is None:
+        raise corrupt(
+            path, "its OME-XML describes no image: it is one of several files that belong together", hint=_ONE_FILE
+        )
+    if len({e.get("FileName", "") for e in pixels.iterfind("{*}TiffData/{*}UUID")}) > 1:
+        raise corrupt(path, "its OME-XML spreads the image over several files", hint=_ONE_FILE)
+    try:
+        sizes = {axis.lower(): int(pixels.get(f"Size{axis}", "1")) for axis in "XYZCT"}
+    except ValueError as error:
+        raise corrupt(path, f"its OME-XML has a size that is no number ({error})") from None
+    if (sizes["x"], sizes["y"]) != (layout.width, layout.height) or min(sizes.values()) < 1:
+        raise corrupt(
+            path,
+            f"its OME-XML says {sizes['x']} x {sizes['y']} pixels, z {sizes['z']}, c {sizes['c']}, t {sizes['t']}, "
+            f"but the first page has {layout.width} x {layout.height} pixels",
+        )
+    if sizes["c"] % layout.samples:
+        raise corrupt(path, f"its OME-XML says {sizes['c']} channels, but each page has {layout.samples} samples")
+    sizes["c"] //= layout.samples
+    order = pixels.get("DimensionOrder", "XYZCT").lower()
+    if sorted(order) != sorted("xyzct") or not order.startswith("xy"):
+        raise corrupt(path, f"its OME-XML has the DimensionOrder {order.upper()!r}, which is none of the six allowed")
+    letters = order[:1:-1]
+    pages = _ome_planes(path, pixels, (letters, sizes), chain)
+    findings: tuple[Finding, ...] = ()
+    if len(images) > 1:
+        findings = (info_finding("PS121", path.name, f"the file holds {len(images)} images; the first one is read"),)
+    found = from_ome(pixels.attrib, resolution, path.name)
+    return PageAxes(letters, pages, False, found, findings)
+
+
+_ONE_FILE = "export it as one OME-TIFF file, or put the slices into a folder and give that"
+
+
+def _ome_planes(path: Path, pixels: ElementTree.Element, axes: tuple[str, Mapping[str, int]], chain: int) -> Pages:
+    """Place pages by the ``TiffData`` elements, which default to all pages in order (OME-TIFF specification)."""
+    letters, sizes = axes
+    shape = [sizes[letter] for letter in letters]
+    total = math.prod(shape)
+    if total > 100_000_000:
+        raise corrupt(path, f"its OME-XML says {total} planes, but the file has {chain} pages")
+    planes = np.full(total, -1, np.int64)
+    blocks = pixels.findall("{*}TiffData")
+    try:
+        for block in blocks or [ElementTree.Element("TiffData")]:
+            page = int(block.get("IFD", "0"))
+            first = [int(block.get(f"First{letter.upper()}", "0")) for letter in letters]
+            if any(not 0 <= a < b for a, b in zip(first, shape, strict=True)):
+                raise ValueError(f"FirstZ, FirstC, FirstT = {first} in a stack of {shape}")
+            start = int(np.ravel_multi_index(first, shape))
+            count = int(block.get("PlaneCount", "1" if "IFD" in block.attrib else str(chain)))
+            count = min(count, total - start) if "PlaneCount" not in block.attrib else count
+            if count < 0 or start + count > total:
+                raise ValueError(f"{count} planes from {start} in a stack of {total}")
+            planes[start : start + count] = np.arange(page, page + count)
+    except ValueError as error:
+        raise corrupt(path, f"the TiffData of its OME-XML is damaged ({error})") from None
+    planes[planes >= chain] = -1
+    if not (planes >= 0).any():
+        raise corrupt(path, "none of the planes of its OME-XML is in this file", hint=_ONE_FILE)
+    return planes.reshape(shape)
+
+
+def _imagej(
+    path: Path, metadata: Mapping[str, str], layout: Layout, pages: list[int], resolution: TiffResolution
+) -> PageAxes:
+    try:
+        images, channels, slices, frames = (
+            int(metadata.get(key, "1")) for key in ("images", "channels", "slices", "frames")
+        )
+    except ValueError as error:
+        raise corrupt(path, f"ImageJ's description has a size that is no number ({error})") from None
+    # For RGB, ImageJ counts neither samples nor channels.
+    if channels * slices * frames != images and layout.samples > 1:
+        channels = 1
+    if channels * slices * frames != images:
+        if channels * slices * frames != 1 or images < 1:
+            raise corrupt(
+                path,
+                f"ImageJ's description says {images} images, but {channels} channels, {slices} slices, {frames} frames",
+            )
+        slices = images
+    found = from_imagej(metadata, resolution, path.name)
+    planes, contiguous = _planes_or_run(path, layout, pages, images, "ImageJ's description")
+    return PageAxes("tzc", planes.reshape(frames, slices, channels), contiguous, found)
+
+
+def _planes_or_run(path: Path, layout: Layout, pages: list[int], count: int, origin: str) -> tuple[Pages, bool]:
+    """Return ``count`` pages: those with directories, or a run of samples behind a single directory."""
+    if len(pages) == count:
+        return np.array(pages, np.int64), False
+    size = layout.contiguous_bytes
+    if len(pages) == 1 and count > 1 and size is not None:
+        need = layout.offsets[0] + count * size
+        if path.stat().st_size < need:
+            raise corrupt(
+                path,
+                f"{origin} says {count} images, which need {need} bytes, but the file has {path.stat().st_size}: "
+                "it is truncated, or the description was copied from another file",
+            )
+        return np.arange(count, dtype=np.int64), True
+    raise corrupt(path, f"{origin} says {count} images, but the file has {len(pages)}")
+
+
+def _shaped(path: Path, description: str, layout: Layout, pages: list[int]) -> PageAxes | None:
+    """Read the description that tifffile writes: the shape of the array, possibly its axes."""
+    try:
+        metadata = json.loads(description)
+        shape = tuple(int(size) for size in metadata["shape"])
+    except (ValueError, TypeError, KeyError):
+        return None
+    image: tuple[int, ...] = (layout.height, layout.width)
+    if layout.samples > 1:
+        image = (layout.samples, *image) if layout.separate else (*image, layout.samples)
+    elif shape[-2:] != image and shape[-3:] == (*image, 1):
+        image = (*image, 1)
+    outer = shape[: len(shape) - len(image)]
+    if shape[len(outer) :] != image:
+        return None
+    count = math.prod(outer)
+    if count == 1 and len(pages) > 1:
+        # Written page by page: every page has a description of its own.
+        return None
+    planes, contiguous = _planes_or_run(path, layout, pages, count, "tifffile's description")
+    names = str(metadata.get("axes", "")).lower()
+    names = names[: len(outer)] if re.fullmatch(r"[a-z]+", names) and len(names) == len(shape) else "?" * len(outer)
+    letters = "".join(letter if letter in "tcz" else "?" for letter in names)
+    long = [i for i, size in enumerate(outer) if size > 1]
+    if len(long) == 1 and letters[long[0]] == "?":
+        letters = letters[: long[0]] + "z" + letters[long[0] + 1 :]
+    return PageAxes(letters, planes.reshape(outer), contiguous)
+
+
+def sparse_planes(pages: Pages, fill_gaps: str | None, path: Path) -> tuple[Pages, tuple[Finding, ...]]:
+    """Deal with planes ``(c, z)`` that an OME-TIFF declares but does not hold.
+
+    Raises
+    ------
+    SourceError
+        If there are any and ``fill_gaps`` is None, or nothing comes before the first of them.
+    """
+    missing = np.argwhere(pages < 0)
+    if not len(missing):
+        return pages, ()
+    shown = ", ".join(f"c {c} z {z}" for c, z in missing[:8].tolist()) + (", ..." if len(missing) > 8 else "")
+    if fill_gaps is None:
+        raise SourceError(
+            f"{path.name}: {len(missing)} of {pages.size} planes of its OME-XML are not in the file: {shown}",
+            hint="export it again, or fill the gaps with --fill-gaps zero or --fill-gaps previous",
+            where=str(path),
+        )
+    pages = pages.copy()
+    if fill_gaps == "previous":
+        for c, z in missing.tolist():
+            if z == 0:
+                raise SourceError(
+                    f"{path.name}: the first plane of channel {c} is missing, so there is no previous one to fill it",
+                    hint="use --fill-gaps zero",
+                    where=str(path),
+                )
+            pages[c, z] = pages[c, z - 1]
+    message = f"{len(missing)} planes are missing ({shown}) and were filled ({fill_gaps})"
+    return pages, (warning_finding("PS101", path.name, message),)
