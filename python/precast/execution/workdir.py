@@ -229,7 +229,7 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    names = []
+    names: list[str] = []
     for key in sorted({*found, *wanted}):
         a, b = found.get(key), wanted.get(key)
         if a == b:

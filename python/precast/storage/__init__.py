@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from precast.storage.base import ObjectStat, Store
+from precast.storage.base import Attributes, ObjectStat, Store
 from precast.storage.local import LocalStore
 from precast.storage.memory import MemoryStore
 
-__all__ = ["LocalStore", "MemoryStore", "ObjectStat", "Store"]
+__all__ = ["Attributes", "LocalStore", "MemoryStore", "ObjectStat", "Store"]

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from precast.errors import AccessDeniedError, ObjectNotFoundError, PrecastError, StorageError
-from precast.precomputed.objects import ObjectKind
 
-__all__ = ["ObjectStat", "Store", "check_key", "translate_os_error"]
+__all__ = ["Attributes", "ObjectStat", "Store", "check_key", "translate_os_error"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +21,25 @@ class ObjectStat:
     key: str
     size: int
     gzipped: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attributes:
+    """How an object is to be kept and sent.
+
+    Attributes
+    ----------
+    content_type
+        Value of ``Content-Type``.
+    gzipped
+        The bytes are one gzip member; readers receive them inflated.
+    immutable
+        Never rewritten in place, so it may be cached for long.
+    """
+
+    content_type: str = "application/octet-stream"
+    gzipped: bool = False
+    immutable: bool = False
 
 
 class Store(Protocol):
@@ -38,10 +56,10 @@ class Store(Protocol):
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
         """Return an object, or the bytes ``[start, stop)`` of one that is not gzipped."""
 
-    def write(self, key: str, data: bytes, kind: ObjectKind, *, gzipped: bool = False) -> None:
+    def write(self, key: str, data: bytes, attributes: Attributes) -> None:
         """Write an object at once."""
 
-    def write_file(self, key: str, path: Path, kind: ObjectKind) -> None:
+    def write_file(self, key: str, path: Path, attributes: Attributes) -> None:
         """Write an object from a local file, which is used up."""
 
     def stat(self, key: str) -> ObjectStat:

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from precast import kernels
 from precast.errors import StorageError
-from precast.precomputed.objects import ObjectKind
-from precast.storage.base import ObjectStat, check_key, translate_os_error
+from precast.storage.base import Attributes, ObjectStat, check_key, translate_os_error
 
 __all__ = ["LocalStore"]
 
@@ -67,12 +66,10 @@ class LocalStore:
             raise StorageError(f"{packed} is gzipped and cannot be read by ranges", where=key)
         return kernels.gzip_decompress(data, MAX_INFLATED_BYTES)
 
-    def write(self, key: str, data: bytes, kind: ObjectKind, *, gzipped: bool = False) -> None:
+    def write(self, key: str, data: bytes, attributes: Attributes) -> None:
         """Write a file under a temporary name, then rename it."""
-        if gzipped and not kind.rule.whole:
-            raise StorageError(f"{key} is read by ranges and must not be stored gzipped", where=key)
         path = self._path(key)
-        if gzipped:
+        if attributes.gzipped:
             path = path.with_name(path.name + ".gz")
         temporary = (self.temporary or path.parent) / f".{path.name}.part"
         try:
@@ -91,7 +88,7 @@ class LocalStore:
             file.write(data)
         temporary.replace(path)
 
-    def write_file(self, key: str, path: Path, kind: ObjectKind) -> None:  # the protocol's signature
+    def write_file(self, key: str, path: Path, attributes: Attributes) -> None:  # a file system keeps none
         """Move a file of the same file system into place."""
         target = self._path(key)
         try:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from precast import kernels
 from precast.errors import ObjectNotFoundError, StorageError
-from precast.precomputed.objects import ObjectKind
-from precast.storage.base import ObjectStat, check_key
+from precast.storage.base import Attributes, ObjectStat, check_key
 
 __all__ = ["MemoryStore"]
 
@@ -35,15 +34,13 @@ class MemoryStore:
             return kernels.gzip_decompress(data, 1 << 34)
         return data[start:stop]
 
-    def write(self, key: str, data: bytes, kind: ObjectKind, *, gzipped: bool = False) -> None:
+    def write(self, key: str, data: bytes, attributes: Attributes) -> None:
         """Keep the bytes."""
-        if gzipped and not kind.rule.whole:
-            raise StorageError(f"{key} is read by ranges and must not be stored gzipped", where=key)
-        self._objects[check_key(key)] = (bytes(data), gzipped)
+        self._objects[check_key(key)] = (bytes(data), attributes.gzipped)
 
-    def write_file(self, key: str, path: Path, kind: ObjectKind) -> None:
+    def write_file(self, key: str, path: Path, attributes: Attributes) -> None:
         """Read the file and remove it."""
-        self.write(key, path.read_bytes(), kind)
+        self.write(key, path.read_bytes(), attributes)
         path.unlink()
 
     def stat(self, key: str) -> ObjectStat:

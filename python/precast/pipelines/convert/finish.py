@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from precast import __version__, kernels
+from precast.dataset.objects import attributes
 from precast.errors import UsageError
 from precast.pipelines.convert.plan import ConvertPlan
 from precast.pipelines.convert.spool import labels_path, load_result
@@ -64,7 +65,7 @@ def write_label_table(plan: ConvertPlan, places: Places) -> int | None:
         raw.unlink()
     except OSError as error:
         raise translate_os_error(error, "writing", whole) from None
-    places.store.write_file(LABEL_TABLE_KEY, whole, ObjectKind.LABEL_TABLE)
+    places.store.write_file(LABEL_TABLE_KEY, whole, attributes(ObjectKind.LABEL_TABLE))
     return count
 
 
@@ -101,7 +102,7 @@ def write_provenance(plan: ConvertPlan, places: Places, sums: ScaleTotals) -> No
         step["date"] = date
     value = {"description": "", "owners": [], "sources": [plan.source.info.name], "processing": [step]}
     data = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    places.store.write(PROVENANCE_KEY, data.encode(), ObjectKind.PROVENANCE)
+    places.store.write(PROVENANCE_KEY, data.encode(), attributes(ObjectKind.PROVENANCE))
 
 
 def _source_date() -> str | None:
@@ -119,4 +120,4 @@ def _source_date() -> str | None:
 
 def write_info(plan: ConvertPlan, places: Places) -> None:
     """Write ``info``: from now on it is a dataset."""
-    places.store.write(INFO_KEY, plan.info.to_bytes(), ObjectKind.INFO)
+    places.store.write(INFO_KEY, plan.info.to_bytes(), attributes(ObjectKind.INFO))

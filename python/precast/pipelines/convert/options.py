@@ -7,18 +7,21 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from precast.errors import UsageError
 from precast.geometry import Vec3, VoxelSize
 
 __all__ = ["ConvertOptions", "parse_factors", "parse_resolution", "parse_vector"]
 
+VectorLike = str | int | Sequence[int]
+ResolutionLike = str | VoxelSize | float | Sequence[int | float | Decimal]
+
 _UNITS_NM = {"nm": Decimal(1), "um": Decimal(1000), "µm": Decimal(1000), "μm": Decimal(1000), "mm": Decimal(10**6)}
 METHODS = ("majority", "mean", "min", "max", "stride")
 
 
-def parse_vector(value: str | int | Sequence[int], name: str) -> Vec3:
+def parse_vector(value: VectorLike, name: str) -> Vec3:
     """Read ``x,y,z`` or one number for all axes.
 
     Raises
@@ -38,7 +41,7 @@ def parse_vector(value: str | int | Sequence[int], name: str) -> Vec3:
         ) from None
 
 
-def parse_resolution(value: str | VoxelSize | Sequence[Any] | float) -> VoxelSize:
+def parse_resolution(value: ResolutionLike) -> VoxelSize:
     """Read a voxel size: ``32,32,40``, ``4.6,4.6,45nm``, ``0.5,0.5,2um``, one number for all axes; nm by default.
 
     Raises
@@ -69,7 +72,7 @@ def parse_resolution(value: str | VoxelSize | Sequence[Any] | float) -> VoxelSiz
     return VoxelSize(*edges)
 
 
-def parse_factors(value: str | Sequence[Sequence[int]]) -> tuple[Vec3, ...]:
+def parse_factors(value: str | Sequence[VectorLike]) -> tuple[Vec3, ...]:
     """Read the factors of the steps from scale to scale: ``2,2,1;2,2,2``."""
     steps = [part for part in value.split(";") if part.strip()] if isinstance(value, str) else list(value)
     return tuple(parse_vector(step, "each factor") for step in steps)
@@ -139,7 +142,7 @@ class ConvertOptions:
     skip_background: bool = field(
         default=False, metadata=_help("Leave chunks of only zeros out of shards; unsharded always does.")
     )
-    fill_gaps: str | None = field(
+    fill_gaps: Literal["zero", "previous"] | None = field(
         default=None, metadata=_help("Fill missing slices instead of refusing.", choices=("zero", "previous"))
     )
     axes: str | None = field(
@@ -161,11 +164,43 @@ class ConvertOptions:
         default=False, metadata=_help("Replace an existing dataset; it stays whole until the new one is complete.")
     )
 
+    if TYPE_CHECKING:  # what may be given is wider than what is kept; the defaults are those of the fields above
+
+        def __init__(
+            self,
+            *,
+            resolution: ResolutionLike | None = ...,
+            kind: str = ...,
+            dtype: str | None = ...,
+            encoding: str = ...,
+            chunk_size: VectorLike = ...,
+            block_size: VectorLike = ...,
+            jpeg_quality: int = ...,
+            png_level: int = ...,
+            unsharded: bool = ...,
+            compress: str = ...,
+            gzip_level: int = ...,
+            scales: int | None = ...,
+            factors: str | Sequence[VectorLike] | None = ...,
+            method: str = ...,
+            sparse: bool = ...,
+            offset: VectorLike = ...,
+            skip_background: bool = ...,
+            fill_gaps: Literal["zero", "previous"] | None = ...,
+            axes: str | None = ...,
+            memory: int | str | None = ...,
+            threads: int | None = ...,
+            scratch: str | None = ...,
+            overwrite: bool = ...,
+        ) -> None: ...
+
     NOT_IN_BYTES = ("memory", "threads", "scratch", "overwrite")
     """Options that do not change a byte of the result."""
 
     def __post_init__(self) -> None:
-        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
         if self.resolution is not None:
             put("resolution", parse_resolution(self.resolution))
         for name in ("chunk_size", "block_size"):

@@ -17,6 +17,7 @@ from precast.execution.memory import peak_rss_bytes
 from precast.execution.progress import NoProgress, Progress
 from precast.execution.workdir import WorkDirectory
 from precast.findings import Finding
+from precast.geometry import Vec3
 from precast.pipelines.convert.finish import ScaleTotals, write_info, write_label_table, write_provenance
 from precast.pipelines.convert.options import ConvertOptions
 from precast.pipelines.convert.plan import ConvertPlan, make_plan
@@ -35,7 +36,7 @@ class ScaleSummary:
     """What was written for one scale; vectors are x, y, z."""
 
     key: str
-    size: tuple[int, int, int]
+    size: Vec3
     chunks: int
     stored_chunks: int
     objects: int
@@ -273,7 +274,7 @@ def _scale_summaries(plan: ConvertPlan, places: Places, sums: ScaleTotals) -> tu
         out.append(
             ScaleSummary(
                 key=scale.key,
-                size=tuple(scale.size),
+                size=scale.size,
                 chunks=scale.grid.volume,
                 stored_chunks=sums.stored[k],
                 objects=len(objects),

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precast import kernels
+from precast.dataset.objects import attributes
 from precast.geometry import Box, Vec3
 from precast.pipelines.convert.plan import ConvertPlan
 from precast.pipelines.convert.spool import SpoolWriter
@@ -112,6 +113,6 @@ class BlockSink:
             keys = kernels.morton_codes(np.array([cell for cell, _ in kept], np.int64), info.grid)
             self.spool.add_chunks(scale, keys, [payload for _, payload in kept])
             return
-        gzipped = self.plan.gzip_level is not None
+        kept_as = attributes(ObjectKind.CHUNK, gzipped=self.plan.gzip_level is not None)
         for cell, payload in kept:
-            self.store.write(f"{info.key}/{info.chunk_name(cell)}", payload, ObjectKind.CHUNK, gzipped=gzipped)
+            self.store.write(f"{info.key}/{info.chunk_name(cell)}", payload, kept_as)

@@ -148,7 +148,7 @@ class SpoolWriter:
                 with labels_path(self.spool, self.name).open("wb") as file:
                     np.save(file, labels)
             with part.open("wb") as file:
-                np.savez(file, chunks=chunks, pieces=pieces, **dict(extra))
+                np.savez(file, allow_pickle=False, chunks=chunks, pieces=pieces, **dict(extra))
             part.replace(_part(self.spool, self.name, "done"))
         except OSError as error:
             raise translate_os_error(error, "writing", part) from None

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from precast.dataset.objects import attributes
 from precast.errors import StorageError
 from precast.geometry import Box, Vec3
 from precast.pipelines.convert.cascade import Cascade, Level, slab_cuts
@@ -301,7 +302,7 @@ class ShardTask:
         finally:
             for file in opened.values():
                 file.close()
-        places.store.write_file(self.key, part, ObjectKind.SHARD)
+        places.store.write_file(self.key, part, attributes(ObjectKind.SHARD))
         advance(layout.size)
 
     def _collect(self, places: Places, spec: Any) -> tuple[Array, Array]:

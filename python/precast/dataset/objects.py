@@ -1,0 +1,22 @@
+"""From the kind of an object to how it is stored: the one place where the table meets a store."""
+
+from __future__ import annotations
+
+from precast.errors import UsageError
+from precast.precomputed.objects import ObjectKind
+from precast.storage import Attributes
+
+__all__ = ["attributes"]
+
+
+def attributes(kind: ObjectKind, *, gzipped: bool = False) -> Attributes:
+    """Return how an object of ``kind`` is stored.
+
+    Raises
+    ------
+    UsageError
+        If it would be gzipped although it is read by ranges.
+    """
+    if gzipped and not kind.rule.whole:
+        raise UsageError(f"objects of the kind {kind.name} are read by ranges and must not be stored gzipped")
+    return Attributes(content_type=kind.rule.content_type, gzipped=gzipped, immutable=kind.rule.immutable)
