@@ -166,7 +166,7 @@ class ConvertOptions:
 
     if TYPE_CHECKING:  # what may be given is wider than what is kept; the defaults are those of the fields above
 
-        def __init__(
+        def __init__(  # noqa: PLR0913
             self,
             *,
             resolution: ResolutionLike | None = ...,
