@@ -150,7 +150,6 @@ fn encode_channel<S: Simd, T: Label>(
 ) -> Result<()> {
     let [_, depth, height, width] = chunk.shape();
     let grid = block_grid(chunk.shape(), block);
-    let [_, step_z, step_y] = chunk.strides();
     let start = bytes.len();
     let headers = grid.iter().product::<usize>();
     if headers >= OFFSET_LIMIT / 2 {
@@ -163,12 +162,17 @@ fn encode_channel<S: Simd, T: Label>(
     let mut last_uniform: Option<(T, u32)> = None;
     for bz in 0..grid[2] {
         for by in 0..grid[1] {
-            let ahead = if by + 1 < grid[1] {
-                block[1] * step_y
-            } else {
-                (block[2] * step_z).wrapping_sub(by * block[1] * step_y)
-            };
+            // The rows of the next blocks are asked for while these blocks are encoded, in the order of memory:
+            // the processor does not foresee so many strides by itself.
+            let next = if by + 1 < grid[1] { [bz, by + 1] } else { [bz + 1, 0] };
+            let [z, y] = [next[0] * block[2], next[1] * block[1]];
+            let [nz, ny] = [block[2].min(depth.saturating_sub(z)), block[1].min(height - y)];
+            let mut coming = (z..z + nz).flat_map(|z| (y..y + ny).map(move |y| (z, y)));
+            let share = (nz * ny).div_ceil(grid[0]);
             for bx in 0..grid[0] {
+                for (z, y) in coming.by_ref().take(share) {
+                    prefetch(chunk.row(channel, z, y));
+                }
                 let origin = [bx * block[0], by * block[1], bz * block[2]];
                 let extent = [
                     block[0].min(width - origin[0]),
@@ -180,7 +184,7 @@ fn encode_channel<S: Simd, T: Label>(
                     false
                 } else if block == [8, 8, 8] && extent[0].min(extent[1]).min(extent[2]) == 8 {
                     let label = chunk.row(channel, origin[2], origin[1])[origin[0]];
-                    if encoder.masks.stage_whole(simd, chunk, region, label, ahead) {
+                    if encoder.masks.stage_whole(simd, chunk, region, label) {
                         let end = out.end();
                         let table = match last_uniform {
                             Some((known, table)) if known == label => table,
@@ -212,7 +216,7 @@ impl<T: Label> Masks<T> {
     /// Copies a whole block of 8 x 8 x 8 into consecutive memory, where comparisons need not heed its shape, and finds
     /// the voxels of its first label. True if there are no others.
     #[inline(always)]
-    fn stage_whole<S: Simd>(&mut self, simd: S, chunk: View<'_, T>, region: Region, label: T, ahead: usize) -> bool {
+    fn stage_whole<S: Simd>(&mut self, simd: S, chunk: View<'_, T>, region: Region, label: T) -> bool {
         let Region { channel, start: [x, y, z], .. } = region;
         self.make_room(STRIP);
         let [_, step_z, step_y] = chunk.strides();
@@ -221,7 +225,6 @@ impl<T: Label> Masks<T> {
         for k in 0..8 {
             for j in 0..8 {
                 let at = k * step_z + j * step_y;
-                prefetch(voxels, at.wrapping_add(ahead));
                 rows[8 * k + j].copy_from_slice(&voxels[at..at + 8]);
             }
         }

@@ -52,17 +52,17 @@ impl Level {
     }
 }
 
-/// Asks for the cache line of `data[index]`, if there is such an element.
+/// Asks for all cache lines of `row`.
 #[inline(always)]
-pub fn prefetch<T>(data: &[T], index: usize) {
+pub fn prefetch<T>(row: &[T]) {
     #[cfg(target_arch = "x86_64")]
-    if let Some(element) = data.get(index) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for line in row.chunks(64 / size_of::<T>()) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: SSE belongs to x86-64, and a prefetch reads nothing that the program could see.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(element).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (data, index);
+    let _ = row;
 }
 
 /// The operations; see `label::Voxel` for what each does.
