@@ -44,7 +44,8 @@ fn measure<T: Label>(name: &str, labels: &[T], edge: usize) {
             .flat_map(|z| (0..edge).step_by(size).map(move |y| (z, y)))
             .flat_map(|(z, y)| (0..edge).step_by(size).map(move |x| [0, z, y, x]))
             .collect();
-        let shape = |start: &[usize; 4]| [1, size.min(edge - start[1]), size.min(edge - start[2]), size.min(edge - start[3])];
+        let shape =
+            |start: &[usize; 4]| [1, size.min(edge - start[1]), size.min(edge - start[2]), size.min(edge - start[3])];
         for &level in Level::supported() {
             let mut encoder = Encoder::with_level(level);
             let mut out = Vec::new();
@@ -71,7 +72,8 @@ fn measure<T: Label>(name: &str, labels: &[T], edge: usize) {
             }
             let decode = best(|| {
                 for (start, bytes) in starts.iter().zip(&encoded) {
-                    decode_with(level, bytes, [8; 3], &mut ViewMut::contiguous(&mut chunk, shape(start)).unwrap()).unwrap();
+                    decode_with(level, bytes, [8; 3], &mut ViewMut::contiguous(&mut chunk, shape(start)).unwrap())
+                        .unwrap();
                 }
             });
             let bytes: usize = encoded.iter().map(Vec::len).sum();

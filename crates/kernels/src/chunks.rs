@@ -162,7 +162,8 @@ fn encode_chunk<T: Element>(
     codec: ChunkCodec,
 ) -> Result<Option<Vec<u8>>> {
     let [channels, depth, height, _] = chunk.shape();
-    let rows = || (0..channels).flat_map(move |c| (0..depth).flat_map(move |z| (0..height).map(move |y| chunk.row(c, z, y))));
+    let rows =
+        || (0..channels).flat_map(move |c| (0..depth).flat_map(move |z| (0..height).map(move |y| chunk.row(c, z, y))));
     if codec.skip_zero && rows().all(T::all_zero) {
         return Ok(None);
     }
@@ -196,7 +197,10 @@ mod tests {
         let view = View::contiguous(&data, [2, 2, 1, 3]).unwrap();
         let chunks = encode_chunks(view, [2, 2, 1], RAW, 2).unwrap();
         let voxels = |chunk: &Option<Vec<u8>>| chunk.as_ref().unwrap().iter().step_by(2).copied().collect::<Vec<u8>>();
-        assert_eq!(chunks.iter().map(voxels).collect::<Vec<_>>(), [vec![0, 1, 6, 7], vec![2, 8], vec![3, 4, 9, 10], vec![5, 11]]);
+        assert_eq!(
+            chunks.iter().map(voxels).collect::<Vec<_>>(),
+            [vec![0, 1, 6, 7], vec![2, 8], vec![3, 4, 9, 10], vec![5, 11]]
+        );
         assert!(chunks.iter().flatten().all(|chunk| chunk.iter().skip(1).step_by(2).all(|&high| high == 1)));
     }
 

@@ -110,7 +110,9 @@ mod tests {
 
     #[test]
     fn the_worst_case_matches_chunks_of_distinct_labels() {
-        for (chunk, block) in [([5, 9, 8], [8, 8, 8]), ([16, 16, 16], [8, 8, 8]), ([7, 3, 2], [2, 2, 2]), ([3, 1, 1], [4, 4, 4])] {
+        for (chunk, block) in
+            [([5, 9, 8], [8, 8, 8]), ([16, 16, 16], [8, 8, 8]), ([7, 3, 2], [2, 2, 2]), ([3, 1, 1], [4, 4, 4])]
+        {
             let shape = [1, chunk[2], chunk[1], chunk[0]];
             let labels: Vec<u64> = (0..chunk.iter().product::<usize>() as u64).map(|i| i << 33).collect();
             let view = crate::view::View::contiguous(&labels, shape).unwrap();

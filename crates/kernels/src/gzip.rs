@@ -111,7 +111,9 @@ impl Decompressor {
                     out = vec![0; size];
                 }
                 libdeflate_sys::libdeflate_result_LIBDEFLATE_INSUFFICIENT_SPACE => {
-                    return Err(Error::Format(format!("the gzip data hold more than the {max_size} bytes allowed here")));
+                    return Err(Error::Format(format!(
+                        "the gzip data hold more than the {max_size} bytes allowed here"
+                    )));
                 }
                 _ => {
                     return Err(Error::Format(format!(

@@ -20,7 +20,9 @@ impl MortonGrid {
     /// [`Error::Argument`] if a dimension has no cells, there is no dimension, or codes would need more than 64 bits.
     pub fn new(cells: &[u64]) -> Result<Self> {
         if cells.is_empty() || cells.contains(&0) {
-            return Err(Error::Argument(format!("the grid {cells:?} has no cells; every dimension needs at least one")));
+            return Err(Error::Argument(format!(
+                "the grid {cells:?} has no cells; every dimension needs at least one"
+            )));
         }
         let widths: Vec<u32> = cells.iter().map(|&n| u64::BITS - (n - 1).leading_zeros()).collect();
         let total: u32 = widths.iter().sum();
@@ -29,7 +31,8 @@ impl MortonGrid {
                 "codes of the grid {cells:?} would need {total} bits, but keys have 64; use larger chunks"
             )));
         }
-        let order = |bit: u32| widths.iter().enumerate().filter(move |(_, width)| bit < **width).map(move |(d, _)| (d, bit));
+        let order =
+            |bit: u32| widths.iter().enumerate().filter(move |(_, width)| bit < **width).map(move |(d, _)| (d, bit));
         Ok(MortonGrid { cells: cells.to_vec(), bits: (0..u64::BITS).flat_map(order).collect() })
     }
 
@@ -82,7 +85,14 @@ mod tests {
             let mut seen = std::collections::BTreeSet::new();
             for i in 0..total {
                 let mut rest = i;
-                let cell: Vec<u64> = grid.iter().map(|n| { let index = rest % n; rest /= n; index }).collect();
+                let cell: Vec<u64> = grid
+                    .iter()
+                    .map(|n| {
+                        let index = rest % n;
+                        rest /= n;
+                        index
+                    })
+                    .collect();
                 let code = morton.encode(&cell).unwrap();
                 let mut back = vec![0; grid.len()];
                 morton.decode(code, &mut back).unwrap();

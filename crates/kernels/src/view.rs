@@ -78,6 +78,16 @@ impl<'a, T> View<'a, T> {
         &self.data[start..start + self.shape[3]]
     }
 
+    /// The buffer from the voxel at `start` `(c, z, y, x)` on, for kernels that step through it by the strides.
+    ///
+    /// # Panics
+    /// If the voxel lies outside the buffer.
+    #[inline]
+    #[must_use]
+    pub fn from_voxel(&self, start: [usize; 4]) -> &'a [T] {
+        &self.data[start[0] * self.strides[0] + start[1] * self.strides[1] + start[2] * self.strides[2] + start[3]..]
+    }
+
     /// The part `[start, start + shape)` of this view, both `(c, z, y, x)`.
     ///
     /// # Errors

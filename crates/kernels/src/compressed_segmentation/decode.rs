@@ -1,8 +1,8 @@
 //! Bytes to labels.
 
+use super::block_grid;
 use super::label::Label;
 use super::simd::{Level, Portable, Simd, with_simd};
-use super::block_grid;
 use crate::view::ViewMut;
 use crate::{Error, Result};
 
@@ -55,15 +55,13 @@ fn word(bytes: &[u8], index: usize) -> u32 {
 }
 
 #[inline(always)]
-fn decode_chunk<S: Simd, T: Label>(
-    simd: S,
-    bytes: &[u8],
-    block: [usize; 3],
-    out: &mut ViewMut<'_, T>,
-) -> Result<()> {
+fn decode_chunk<S: Simd, T: Label>(simd: S, bytes: &[u8], block: [usize; 3], out: &mut ViewMut<'_, T>) -> Result<()> {
     let channels = out.shape()[0];
     if !bytes.len().is_multiple_of(4) {
-        return Err(Error::Format(format!("the chunk has {} bytes, which is not a whole number of words", bytes.len())));
+        return Err(Error::Format(format!(
+            "the chunk has {} bytes, which is not a whole number of words",
+            bytes.len()
+        )));
     }
     let words = bytes.len() / 4;
     if words < channels {
@@ -118,7 +116,8 @@ fn decode_channel<S: Simd, T: Label>(
                 let header = headers.next().map_or(0, |header| u64::from_le_bytes(*header));
                 let table = header as usize & 0xff_ffff;
                 let bits = header as u32 >> 24;
-                let fail = |what: String| Error::Format(format!("block ({bx}, {by}, {bz}) of channel {channel}: {what}"));
+                let fail =
+                    |what: String| Error::Format(format!("block ({bx}, {by}, {bz}) of channel {channel}: {what}"));
                 if !matches!(bits, 0 | 1 | 2 | 4 | 8 | 16 | 32) {
                     return Err(fail(format!("{bits} bits per index; allowed are 0, 1, 2, 4, 8, 16 and 32")));
                 }
@@ -146,7 +145,9 @@ fn decode_channel<S: Simd, T: Label>(
                     decode_block(simd, block, out)
                 };
                 if let Some(index) = missing {
-                    return Err(fail(format!("index {index} lies beyond the end of its table at word {table} of {words}")));
+                    return Err(fail(format!(
+                        "index {index} lies beyond the end of its table at word {table} of {words}"
+                    )));
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Labels to bytes.
 
 use super::label::Label;
-use super::simd::{Level, Portable, Simd, with_simd};
+use super::simd::{Level, Portable, Simd, prefetch, with_simd};
 use super::tables::{Numbering, TableIndex};
 use super::{OFFSET_LIMIT, bits_for, block_grid, check_block, index_words};
 use crate::view::View;
@@ -21,17 +21,22 @@ pub struct Encoder<T> {
     packed: Vec<u64>,
 }
 
-/// Which voxels of a block have which label, 64 voxels to a word, in the order of the packed indices.
+/// Voxels that are handled together: eight words of masks. A block of 8 x 8 x 8 is one strip.
+const STRIP: usize = 512;
+
+/// One bit for each voxel of a strip, in the order of the packed indices.
+type Mask = [u64; STRIP / 64];
+
+/// Which voxels of a block have which label.
 #[derive(Default)]
 struct Masks<T> {
-    /// The block itself, as if it were whole.
-    voxels: Vec<[T; 64]>,
+    /// The block itself, as if it were whole, filled up to whole strips.
+    voxels: Vec<[T; STRIP]>,
     /// The voxels that exist and whose label is not known yet.
-    open: Vec<u64>,
-    /// One mask for each label in the order of their first voxels.
-    equal: Vec<u64>,
+    open: Vec<Mask>,
+    /// For each label, in the order of their first voxels, where it is: as many masks as there are strips.
+    equal: Vec<Mask>,
     labels: Vec<T>,
-    planes: Vec<u64>,
 }
 
 /// A block of a chunk: where it starts and how much of it exists, both `[x, y, z]`.
@@ -119,7 +124,9 @@ fn encode_chunk<S: Simd, T: Label>(
     for channel in 0..channels {
         let start = bytes.len();
         let word = u32::try_from((start - first) / 4).map_err(|_| {
-            Error::Limit(format!("channel {channel} would start beyond the 16 GiB that a chunk can address; use smaller chunks"))
+            Error::Limit(format!(
+                "channel {channel} would start beyond the 16 GiB that a chunk can address; use smaller chunks"
+            ))
         })?;
         bytes[first + 4 * channel..][..4].copy_from_slice(&word.to_le_bytes());
         if block == [8, 8, 8] {
@@ -155,7 +162,17 @@ fn encode_channel<S: Simd, T: Label>(
     let mut last_uniform: Option<(T, u32)> = None;
     for bz in 0..grid[2] {
         for by in 0..grid[1] {
+            // The rows of the next blocks are asked for while these blocks are encoded, in the order of memory:
+            // the processor does not foresee so many strides by itself.
+            let next = if by + 1 < grid[1] { [bz, by + 1] } else { [bz + 1, 0] };
+            let [z, y] = [next[0] * block[2], next[1] * block[1]];
+            let [nz, ny] = [block[2].min(depth.saturating_sub(z)), block[1].min(height - y)];
+            let mut coming = (z..z + nz).flat_map(|z| (y..y + ny).map(move |y| (z, y)));
+            let share = (nz * ny).div_ceil(grid[0]);
             for bx in 0..grid[0] {
+                for (z, y) in coming.by_ref().take(share) {
+                    prefetch(chunk.row(channel, z, y));
+                }
                 let origin = [bx * block[0], by * block[1], bz * block[2]];
                 let extent = [
                     block[0].min(width - origin[0]),
@@ -163,22 +180,29 @@ fn encode_channel<S: Simd, T: Label>(
                     block[2].min(depth - origin[2]),
                 ];
                 let region = Region { channel, start: origin, extent };
-                let label = chunk.row(channel, origin[2], origin[1])[origin[0]];
-                if extent == block && block[0].is_multiple_of(8) && is_uniform(chunk, Region { extent: block, ..region }, label) {
-                    let end = out.end();
-                    let table = match last_uniform {
-                        Some((known, table)) if known == label => table,
-                        _ => out.table(&mut encoder.tables, &[label]),
-                    };
-                    last_uniform = Some((label, table));
-                    out.header(channel, 0, table, end)?;
-                    continue;
-                }
-                let few = block[0].is_multiple_of(8)
-                    && encoder.masks.find_labels(simd, chunk, region, block);
+                let few = if !block[0].is_multiple_of(8) {
+                    false
+                } else if block == [8, 8, 8] && extent[0].min(extent[1]).min(extent[2]) == 8 {
+                    let label = chunk.row(channel, origin[2], origin[1])[origin[0]];
+                    if encoder.masks.stage_whole(simd, chunk, region, label) {
+                        let end = out.end();
+                        let table = match last_uniform {
+                            Some((known, table)) if known == label => table,
+                            _ => out.table(&mut encoder.tables, &[label]),
+                        };
+                        last_uniform = Some((label, table));
+                        out.header(channel, 0, table, end)?;
+                        continue;
+                    }
+                    encoder.masks.find_labels(simd)
+                } else {
+                    encoder.masks.stage_part(chunk, region, block);
+                    encoder.masks.find_labels(simd)
+                };
                 if few {
-                    encoder.masks.pack(&mut encoder.packed);
-                    out.block(channel, block, &encoder.packed, &encoder.masks.labels, &mut encoder.tables)?;
+                    let indices = out.bytes.len();
+                    encoder.masks.pack(out.bytes);
+                    out.finish_block(channel, block, indices, &encoder.masks.labels, &mut encoder.tables)?;
                 } else {
                     encoder.number_voxels(chunk, region, block, &mut out)?;
                 }
@@ -188,90 +212,97 @@ fn encode_channel<S: Simd, T: Label>(
     Ok(())
 }
 
-/// Whether all voxels of a whole block, whose rows are groups of eight, are `label`.
-#[inline(always)]
-fn is_uniform<T: Label>(chunk: View<'_, T>, region: Region, label: T) -> bool {
-    let Region { channel, start: [x, y, z], extent: [nx, ny, nz] } = region;
-    for k in 0..nz {
-        // One test for each plane: early enough for blocks of several labels, rare enough for the others.
-        let mut differing = [T::default(); 8];
-        for j in 0..ny {
-            for group in chunk.row(channel, z + k, y + j)[x..x + nx].as_chunks::<8>().0 {
-                T::compare(group, label, &mut differing);
+impl<T: Label> Masks<T> {
+    /// Copies a whole block of 8 x 8 x 8 into consecutive memory, where comparisons need not heed its shape, and finds
+    /// the voxels of its first label. True if there are no others.
+    #[inline(always)]
+    fn stage_whole<S: Simd>(&mut self, simd: S, chunk: View<'_, T>, region: Region, label: T) -> bool {
+        let Region { channel, start: [x, y, z], .. } = region;
+        self.make_room(STRIP);
+        let [_, step_z, step_y] = chunk.strides();
+        let voxels = chunk.from_voxel([channel, z, y, x]);
+        let (rows, _) = self.voxels[0].as_chunks_mut::<8>();
+        for k in 0..8 {
+            for j in 0..8 {
+                let at = k * step_z + j * step_y;
+                rows[8 * k + j].copy_from_slice(&voxels[at..at + 8]);
             }
         }
-        if differing != [T::default(); 8] {
-            return false;
+        let mut all = u64::MAX;
+        let (open, equal) = (&mut self.open[0], &mut self.equal[0]);
+        for (i, voxels) in self.voxels[0].as_chunks::<64>().0.iter().enumerate() {
+            equal[i] = T::equal_mask(simd, voxels, label);
+            open[i] = !equal[i];
+            all &= equal[i];
+        }
+        if all == u64::MAX {
+            return true;
+        }
+        self.labels.push(label);
+        false
+    }
+
+    /// Copies a block of any extent, whose rows would be groups of eight if it were whole.
+    fn stage_part(&mut self, chunk: View<'_, T>, region: Region, block: [usize; 3]) {
+        let Region { channel, start: [x, y, z], extent: [nx, ny, nz] } = region;
+        self.make_room(block.iter().product());
+        let open = self.open.as_flattened_mut();
+        open.fill(0);
+        for k in 0..nz {
+            for j in 0..ny {
+                let at = block[0] * (j + block[1] * k);
+                let row = &chunk.row(channel, z + k, y + j)[x..x + nx];
+                self.voxels.as_flattened_mut()[at..at + nx].copy_from_slice(row);
+                for (i, n) in (0..nx).step_by(8).map(|i| (at + i, (nx - i).min(8))) {
+                    open[i / 64] |= (0xff >> (8 - n)) << (i % 64);
+                }
+            }
         }
     }
-    true
-}
 
-impl<T: Label> Masks<T> {
-    /// Finds the labels of a block whose rows are groups of eight, and the mask of each. False if they are not [`FEW`].
     #[inline(always)]
-    fn find_labels<S: Simd>(&mut self, simd: S, chunk: View<'_, T>, region: Region, block: [usize; 3]) -> bool {
-        self.stage(chunk, region, block);
-        let words = self.voxels.len();
-        if self.equal.len() < FEW * words {
-            self.equal.resize(FEW * words, 0);
-        }
+    fn make_room(&mut self, voxels: usize) {
+        let strips = voxels.div_ceil(STRIP);
         self.labels.clear();
+        if self.voxels.len() != strips {
+            self.voxels.resize(strips, [T::default(); STRIP]);
+            self.open.resize(strips, Mask::default());
+            self.equal.resize(FEW * strips, Mask::default());
+        }
+    }
+
+    /// Finds the labels of the open voxels, and the mask of each. False if that makes more than [`FEW`].
+    #[inline(always)]
+    fn find_labels<S: Simd>(&mut self, simd: S) -> bool {
+        let strips = self.voxels.len();
+        let voxels = self.voxels.as_flattened().as_chunks::<64>().0;
+        let open = self.open.as_flattened_mut();
         let mut first = 0;
         loop {
-            while self.open[first] == 0 {
-                first += 1;
-                if first == words {
-                    return true;
-                }
+            // The first open voxel has the next label.
+            match open[first..].iter().position(|&word| word != 0) {
+                Some(closed) => first += closed,
+                None => return true,
             }
             if self.labels.len() == FEW {
                 return false;
             }
-            let label = self.voxels[first][self.open[first].trailing_zeros() as usize];
-            let equal = &mut self.equal[self.labels.len() * words..][..words];
+            let label = voxels[first][open[first].trailing_zeros() as usize];
+            let equal = self.equal[self.labels.len() * strips..][..strips].as_flattened_mut();
             equal[..first].fill(0);
-            for ((voxels, open), equal) in self.voxels.iter().zip(&mut self.open).zip(equal).skip(first) {
-                let mask = T::equal_mask(simd, voxels, label);
-                *equal = mask & *open;
-                *open &= !mask;
+            for word in first..voxels.len() {
+                let mask = T::equal_mask(simd, &voxels[word], label);
+                equal[word] = mask & open[word];
+                open[word] &= !mask;
             }
             self.labels.push(label);
         }
     }
 
-    /// Copies a block into consecutive memory, where comparisons need not heed its shape.
+    /// Sorts the labels and appends the packed index of each voxel to `out`, for whole strips.
     #[inline(always)]
-    fn stage(&mut self, chunk: View<'_, T>, region: Region, block: [usize; 3]) {
-        let Region { channel, start: [x, y, z], extent: [nx, ny, nz] } = region;
-        let voxels = block.iter().product::<usize>();
-        let words = voxels.div_ceil(64);
-        self.voxels.resize(words, [T::default(); 64]);
-        self.open.resize(words, 0);
-        let whole = region.extent == block && voxels.is_multiple_of(64);
-        self.open.fill(if whole { u64::MAX } else { 0 });
-        let groups = self.voxels.as_flattened_mut().as_chunks_mut::<8>().0;
-        for k in 0..nz {
-            for j in 0..ny {
-                let row = &chunk.row(channel, z + k, y + j)[x..x + nx];
-                let at = block[0] / 8 * (j + block[1] * k);
-                let (full, rest) = row.as_chunks::<8>();
-                groups[at..at + full.len()].copy_from_slice(full);
-                if !whole {
-                    groups[at + full.len()..].iter_mut().take(1).for_each(|group| group[..rest.len()].copy_from_slice(rest));
-                    for (i, n) in (0..nx).step_by(8).map(|i| (at + i / 8, (nx - i).min(8))) {
-                        self.open[i / 8] |= (0xff >> (8 - n)) << (8 * (i % 8));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Sorts the labels and packs the index of each voxel into `packed`.
-    #[inline(always)]
-    fn pack(&mut self, packed: &mut Vec<u64>) {
-        let words = self.voxels.len();
-        let bits = bits_for(self.labels.len()) as usize;
+    fn pack(&mut self, out: &mut Vec<u8>) {
+        let strips = self.voxels.len();
         let mut order = [(T::default(), 0usize); FEW];
         let order = &mut order[..self.labels.len()];
         for (slot, (number, &label)) in order.iter_mut().zip(self.labels.iter().enumerate()) {
@@ -284,39 +315,65 @@ impl<T: Label> Masks<T> {
                 j -= 1;
             }
         }
-        self.planes.clear();
-        self.planes.resize(bits * words, 0);
-        for (rank, &(label, number)) in order.iter().enumerate() {
-            self.labels[rank] = label;
-            let equal = &self.equal[number * words..][..words];
-            for (bit, plane) in self.planes.chunks_exact_mut(words).enumerate() {
-                if rank >> bit & 1 == 1 {
-                    plane.iter_mut().zip(equal).for_each(|(plane, equal)| *plane |= equal);
-                }
-            }
+        for (slot, (label, _)) in self.labels.iter_mut().zip(&*order) {
+            *slot = *label;
         }
-        packed.clear();
-        packed.resize(bits * words, 0);
-        match bits {
-            1 => packed.copy_from_slice(&self.planes),
-            2 => {
-                let (p0, p1) = self.planes.split_at(words);
-                for (out, (a, b)) in packed.as_chunks_mut::<2>().0.iter_mut().zip(p0.iter().zip(p1)) {
-                    *out = [spread2(*a) | spread2(*b) << 1, spread2(a >> 32) | spread2(b >> 32) << 1];
-                }
-            }
-            4 => {
-                let planes = &self.planes;
-                for (i, out) in packed.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-                    let plane = |p: usize, q: usize| spread4(planes[p * words + i] >> (16 * q)) << p;
-                    for (q, out) in out.iter_mut().enumerate() {
-                        *out = plane(0, q) | plane(1, q) | plane(2, q) | plane(3, q);
+        for strip in 0..strips {
+            // Bit b of the index of every voxel; index 0 needs no bits, and unused positions get none.
+            let mut planes = [Mask::default(); 4];
+            for (rank, (_, number)) in order.iter().enumerate().skip(1) {
+                let equal = &self.equal[number * strips + strip];
+                for (bit, plane) in planes.iter_mut().enumerate() {
+                    let choice = 0u64.wrapping_sub((rank >> bit & 1) as u64);
+                    for i in 0..plane.len() {
+                        plane[i] |= equal[i] & choice;
                     }
                 }
             }
-            _ => {}
+            match bits_for(order.len()) {
+                0 => {}
+                1 => push_words(&planes[0], out),
+                2 => push_words(&interleave2(&planes), out),
+                _ => push_words(&interleave4(&planes), out),
+            }
         }
     }
+}
+
+/// Appends little-endian words.
+#[inline(always)]
+fn push_words<const N: usize>(words: &[u64; N], out: &mut Vec<u8>) {
+    let mut bytes = [[0; 8]; N];
+    for i in 0..N {
+        bytes[i] = words[i].to_le_bytes();
+    }
+    out.extend_from_slice(bytes.as_flattened());
+}
+
+/// Indices of two bits from their bit planes.
+#[inline(always)]
+fn interleave2(planes: &[Mask; 4]) -> [u64; STRIP / 32] {
+    let mut out = [0; STRIP / 32];
+    for i in 0..STRIP / 64 {
+        for part in 0..2 {
+            let bits = |p: usize| spread2(planes[p][i] >> (32 * part)) << p;
+            out[2 * i + part] = bits(0) | bits(1);
+        }
+    }
+    out
+}
+
+/// Indices of four bits from their bit planes.
+#[inline(always)]
+fn interleave4(planes: &[Mask; 4]) -> [u64; STRIP / 16] {
+    let mut out = [0; STRIP / 16];
+    for i in 0..STRIP / 64 {
+        for part in 0..4 {
+            let bits = |p: usize| spread4(planes[p][i] >> (16 * part)) << p;
+            out[4 * i + part] = bits(0) | bits(1) | bits(2) | bits(3);
+        }
+    }
+    out
 }
 
 /// The low 32 bits, with one zero bit above each.
@@ -388,7 +445,9 @@ impl<T: Label> Encoder<T> {
                 }
             }
         }
-        out.block(channel, block, &self.packed, &self.masks.labels, &mut self.tables)
+        let indices = out.bytes.len();
+        out.bytes.extend(self.packed.iter().flat_map(|word| word.to_le_bytes()));
+        out.finish_block(channel, block, indices, &self.masks.labels, &mut self.tables)
     }
 }
 
@@ -399,25 +458,20 @@ impl Output<'_> {
         (self.bytes.len() - self.start) / 4
     }
 
-    /// Appends the indices and, unless the channel has it, the table of a block, and fills its header.
+    /// Completes a block whose indices are the bytes from `indices` on, possibly with too many zeros at the end.
     #[inline(always)]
-    fn block<T: Label>(
+    fn finish_block<T: Label>(
         &mut self,
         channel: usize,
         block: [usize; 3],
-        packed: &[u64],
+        indices: usize,
         labels: &[T],
         tables: &mut TableIndex,
     ) -> Result<()> {
         let bits = bits_for(labels.len());
-        let indices = self.end();
-        let at = self.bytes.len();
-        self.bytes.resize(at + 4 * index_words(block.iter().product(), bits), 0);
-        for (bytes, word) in self.bytes[at..].chunks_mut(8).zip(packed) {
-            bytes.copy_from_slice(&word.to_le_bytes()[..bytes.len()]);
-        }
+        self.bytes.truncate(indices + 4 * index_words(block.iter().product(), bits));
         let table = self.table(tables, labels);
-        self.header(channel, bits, table, indices)
+        self.header(channel, bits, table, (indices - self.start) / 4)
     }
 
     /// Offset of the table of `labels`, which is appended if the channel does not have it yet.

@@ -19,9 +19,6 @@ pub trait Voxel: Copy + Ord + Default + Send + Sync + std::fmt::Debug + 'static 
     /// Reads from exactly `4 * WORDS` bytes.
     fn read(bytes: &[u8]) -> Self;
 
-    /// Sets bits in `differing` where `voxels` are not `value`.
-    fn compare(voxels: &[Self; 8], value: Self, differing: &mut [Self; 8]);
-
     /// Bit `i` is set where voxel `i` is `value`.
     fn equal_mask<S: Simd>(simd: S, voxels: &[Self; 64], value: Self) -> u64;
 
@@ -57,13 +54,6 @@ macro_rules! label {
                 let mut own = [0; 4 * $words];
                 own.copy_from_slice(bytes);
                 Self::from_le_bytes(own)
-            }
-
-            #[inline(always)]
-            fn compare(voxels: &[Self; 8], value: Self, differing: &mut [Self; 8]) {
-                for (bits, voxel) in differing.iter_mut().zip(voxels) {
-                    *bits |= voxel ^ value;
-                }
             }
 
             #[inline(always)]

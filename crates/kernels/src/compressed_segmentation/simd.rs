@@ -52,6 +52,19 @@ impl Level {
     }
 }
 
+/// Asks for all cache lines of `row`.
+#[inline(always)]
+pub fn prefetch<T>(row: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in row.chunks(64 / size_of::<T>()) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: SSE belongs to x86-64, and a prefetch reads nothing that the program could see.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = row;
+}
+
 /// The operations; see `label::Voxel` for what each does.
 pub trait Simd: Copy {
     type Table32: Copy;
@@ -98,7 +111,7 @@ macro_rules! with_simd {
 }
 pub(super) use with_simd;
 
-/// Plain code; on x86-64 with the SSE2 instructions that every such processor has.
+/// Plain code.
 #[derive(Clone, Copy)]
 pub struct Portable;
 
@@ -110,63 +123,23 @@ fn look_up_plain<T: Copy, const BITS: u32>(table: &[T; 16], indices: u32, out: &
     }
 }
 
+#[inline(always)]
+fn mask_plain<T: Copy + PartialEq>(voxels: &[T; 8], value: T) -> u8 {
+    voxels.iter().enumerate().fold(0, |mask, (i, &voxel)| mask | u8::from(voxel == value) << i)
+}
+
 impl Simd for Portable {
     type Table32 = [u32; 16];
     type Table64 = [u64; 16];
 
-    #[cfg(not(target_arch = "x86_64"))]
     #[inline(always)]
     fn equal_mask_u32(self, voxels: &[u32; 64], value: u32) -> u64 {
-        voxels.iter().enumerate().fold(0, |mask, (i, &voxel)| mask | u64::from(voxel == value) << i)
+        u64::from_le_bytes(std::array::from_fn(|i| mask_plain(&voxels.as_chunks::<8>().0[i], value)))
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
     #[inline(always)]
     fn equal_mask_u64(self, voxels: &[u64; 64], value: u64) -> u64 {
-        voxels.iter().enumerate().fold(0, |mask, (i, &voxel)| mask | u64::from(voxel == value) << i)
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    fn equal_mask_u32(self, voxels: &[u32; 64], value: u32) -> u64 {
-        use std::arch::x86_64::*;
-        let mut mask = 0;
-        for (i, group) in voxels.as_chunks::<16>().0.iter().enumerate() {
-            // SAFETY: SSE2 belongs to x86-64; the loads cover the 16 voxels of the group.
-            let bits = unsafe {
-                let value = _mm_set1_epi32(value.cast_signed());
-                let at = |j: usize| _mm_cmpeq_epi32(_mm_loadu_si128(group.as_ptr().add(4 * j).cast()), value);
-                let low = _mm_packs_epi32(at(0), at(1));
-                let high = _mm_packs_epi32(at(2), at(3));
-                _mm_movemask_epi8(_mm_packs_epi16(low, high)).cast_unsigned()
-            };
-            mask |= u64::from(bits) << (16 * i);
-        }
-        mask
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    fn equal_mask_u64(self, voxels: &[u64; 64], value: u64) -> u64 {
-        use std::arch::x86_64::*;
-        let mut mask = 0;
-        for (i, group) in voxels.as_chunks::<4>().0.iter().enumerate() {
-            // SAFETY: SSE2 belongs to x86-64; the loads cover the four voxels of the group.
-            let bits = unsafe {
-                let value = _mm_set1_epi64x(value.cast_signed());
-                // SSE2 compares 32 bits at a time; a voxel is equal if both of its halves are.
-                let at = |j: usize| {
-                    let halves = _mm_cmpeq_epi32(_mm_loadu_si128(group.as_ptr().add(2 * j).cast()), value);
-                    _mm_castsi128_ps(halves)
-                };
-                let (first, second) = (at(0), at(1));
-                let even = _mm_shuffle_ps::<0b10_00_10_00>(first, second);
-                let odd = _mm_shuffle_ps::<0b11_01_11_01>(first, second);
-                _mm_movemask_ps(_mm_and_ps(even, odd)).cast_unsigned()
-            };
-            mask |= u64::from(bits) << (4 * i);
-        }
-        mask
+        u64::from_le_bytes(std::array::from_fn(|i| mask_plain(&voxels.as_chunks::<8>().0[i], value)))
     }
 
     #[inline(always)]
@@ -328,30 +301,34 @@ mod x86 {
 
         #[inline(always)]
         fn equal_mask_u32(self, voxels: &[u32; 64], value: u32) -> u64 {
-            let mut mask = 0;
-            for (i, group) in voxels.as_chunks::<16>().0.iter().enumerate() {
-                // SAFETY: the token proves AVX-512F; the load covers the 16 voxels of the group.
-                let bits = unsafe {
-                    let value = _mm512_set1_epi32(value.cast_signed());
-                    _mm512_cmpeq_epi32_mask(_mm512_loadu_si512(group.as_ptr().cast()), value)
+            // SAFETY: the token proves AVX-512F and BW; the four loads cover the 64 voxels.
+            unsafe {
+                let value = _mm512_set1_epi32(value.cast_signed());
+                let at = |i: usize| {
+                    let mask = _mm512_cmpeq_epi32_mask(_mm512_loadu_si512(voxels.as_ptr().add(16 * i).cast()), value);
+                    u32::from(mask)
                 };
-                mask |= u64::from(bits) << (16 * i);
+                // Joined in mask registers: the compiler's own way from there to one word is long.
+                let low = _mm512_kunpackw(at(1), at(0));
+                let high = _mm512_kunpackw(at(3), at(2));
+                _mm512_kunpackd(high.into(), low.into())
             }
-            mask
         }
 
         #[inline(always)]
         fn equal_mask_u64(self, voxels: &[u64; 64], value: u64) -> u64 {
-            let mut mask = 0;
-            for (i, group) in voxels.as_chunks::<8>().0.iter().enumerate() {
-                // SAFETY: the token proves AVX-512F; the load covers the eight voxels of the group.
-                let bits = unsafe {
-                    let value = _mm512_set1_epi64(value.cast_signed());
-                    _mm512_cmpeq_epi64_mask(_mm512_loadu_si512(group.as_ptr().cast()), value)
+            // SAFETY: the token proves AVX-512F and BW; the eight loads cover the 64 voxels.
+            unsafe {
+                let value = _mm512_set1_epi64(value.cast_signed());
+                let at = |i: usize| {
+                    let mask = _mm512_cmpeq_epi64_mask(_mm512_loadu_si512(voxels.as_ptr().add(8 * i).cast()), value);
+                    u16::from(mask)
                 };
-                mask |= u64::from(bits) << (8 * i);
+                let pair = |i: usize| u32::from(_mm512_kunpackb(at(i + 1), at(i)));
+                let low = _mm512_kunpackw(pair(2), pair(0));
+                let high = _mm512_kunpackw(pair(6), pair(4));
+                _mm512_kunpackd(high.into(), low.into())
             }
-            mask
         }
 
         #[inline(always)]
