@@ -36,7 +36,7 @@ class CompressedSegmentationCodec(Codec):
                 f"compressed_segmentation blocks of {block} hold more than 65536 voxels, which viewers cannot draw",
                 hint="use --block-size 8,8,8",
             )
-        words = kernels.compressed_segmentation_worst_case_words(o.chunk_size, o.num_channels, o.data_type, block)
+        words = kernels.compressed_segmentation_worst_case_words(o.chunk_size, o.data_type, block)
         if words >= WORD_LIMIT:
             raise UsageError(
                 f"chunks of {o.chunk_size} {o.data_type} voxels in blocks of {block} may need {words} words; "
