@@ -1,12 +1,25 @@
 //! `precast._native`: the kernels for Python. One file per kernel; no algorithms here.
 
+mod addressing;
 mod array;
+mod bytes;
+mod chunks;
 mod error;
+mod gzip;
 
 use pyo3::prelude::*;
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("FormatError", module.py().get_type::<error::FormatError>())?;
+    module.add_function(wrap_pyfunction!(addressing::morton_codes, module)?)?;
+    module.add_function(wrap_pyfunction!(addressing::morton_cells, module)?)?;
+    module.add_function(wrap_pyfunction!(addressing::murmurhash3_x86_128, module)?)?;
+    module.add_function(wrap_pyfunction!(chunks::encode_chunks, module)?)?;
+    module.add_function(wrap_pyfunction!(chunks::decode_compressed_segmentation, module)?)?;
+    module.add_function(wrap_pyfunction!(chunks::compressed_segmentation_worst_case_words, module)?)?;
+    module.add_function(wrap_pyfunction!(gzip::gzip_compress, module)?)?;
+    module.add_function(wrap_pyfunction!(gzip::gzip_decompress, module)?)?;
     Ok(())
 }
