@@ -23,8 +23,8 @@ pub fn morton_codes<'py>(
         )));
     }
     let cells = cells.as_slice()?;
-    let codes: Result<Vec<u64>, _> = cells.chunks_exact(grid.rank()).map(|cell| grid.encode(cell)).collect();
-    Ok(PyArray1::from_vec(py, codes.map_err(to_python)?))
+    let encode = || cells.chunks_exact(grid.rank()).map(|cell| grid.encode(cell)).collect::<Result<Vec<u64>, _>>();
+    Ok(PyArray1::from_vec(py, py.detach(encode).map_err(to_python)?))
 }
 
 #[pyfunction]
@@ -36,9 +36,11 @@ pub fn morton_cells<'py>(
     let grid = MortonGrid::new(&grid).map_err(to_python)?;
     let codes = codes.as_slice()?;
     let mut cells = vec![0; codes.len() * grid.rank()];
-    for (code, cell) in codes.iter().zip(cells.chunks_exact_mut(grid.rank())) {
-        grid.decode(*code, cell).map_err(to_python)?;
-    }
+    py.detach(|| {
+        let mut pairs = codes.iter().zip(cells.chunks_exact_mut(grid.rank()));
+        pairs.try_for_each(|(code, cell)| grid.decode(*code, cell))
+    })
+    .map_err(to_python)?;
     PyArray1::from_vec(py, cells).reshape([codes.len(), grid.rank()])
 }
 
@@ -48,5 +50,6 @@ pub fn murmurhash3_x86_128<'py>(
     keys: PyReadonlyArray1<'py, u64>,
 ) -> PyResult<Bound<'py, PyArray1<u64>>> {
     let keys = keys.as_slice()?;
-    Ok(PyArray1::from_vec(py, keys.iter().map(|&key| murmur::murmurhash3_x86_128(key)).collect()))
+    let hashes = py.detach(|| keys.iter().map(|&key| murmur::murmurhash3_x86_128(key)).collect());
+    Ok(PyArray1::from_vec(py, hashes))
 }

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::array::{view, view_mut};
+use crate::bytes::Bytes;
 use crate::dispatch;
 use crate::error::to_python;
 
@@ -55,10 +56,11 @@ fn encode<'py, T: numpy::Element + Element>(
 #[pyfunction]
 pub fn decode_compressed_segmentation(
     py: Python<'_>,
-    data: &[u8],
+    data: Bytes,
     block_size: [usize; 3],
     out: &Bound<'_, PyUntypedArray>,
 ) -> PyResult<()> {
+    let data = data.as_slice();
     dispatch!(out, "uint32, uint64", [u32, u64], |typed| {
         let mut target = view_mut(typed)?;
         py.detach(|| compressed_segmentation::decode(data, block_size, &mut target)).map_err(to_python)

@@ -2,6 +2,7 @@
 
 mod addressing;
 mod array;
+mod bytes;
 mod chunks;
 mod error;
 mod gzip;
@@ -11,6 +12,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("FormatError", module.py().get_type::<error::FormatError>())?;
     module.add_function(wrap_pyfunction!(addressing::morton_codes, module)?)?;
     module.add_function(wrap_pyfunction!(addressing::morton_cells, module)?)?;
     module.add_function(wrap_pyfunction!(addressing::murmurhash3_x86_128, module)?)?;

@@ -30,8 +30,14 @@ type Mask = [u64; STRIP / 64];
 /// Which voxels of a block have which label.
 #[derive(Default)]
 struct Masks<T> {
-    /// The block itself, as if it were whole, filled up to whole strips.
-    voxels: Vec<[T; STRIP]>,
+    /// The block itself, as if it were whole, filled up to whole strips: the low halves of its labels.
+    low: Vec<[u32; STRIP]>,
+    /// The high halves, if the labels differ there.
+    high: Vec<[u32; STRIP]>,
+    /// Whether they do. Labels mostly do not, and then half of the comparisons suffice.
+    wide: bool,
+    /// What all high halves are if they do not differ.
+    common_high: u32,
     /// The voxels that exist and whose label is not known yet.
     open: Vec<Mask>,
     /// For each label, in the order of their first voxels, where it is: as many masks as there are strips.
@@ -184,7 +190,7 @@ fn encode_channel<S: Simd, T: Label>(
                     false
                 } else if block == [8, 8, 8] && extent[0].min(extent[1]).min(extent[2]) == 8 {
                     let label = chunk.row(channel, origin[2], origin[1])[origin[0]];
-                    if encoder.masks.stage_whole(simd, chunk, region, label) {
+                    if encoder.masks.stage_whole(chunk, region, label) {
                         let end = out.end();
                         let table = match last_uniform {
                             Some((known, table)) if known == label => table,
@@ -212,33 +218,32 @@ fn encode_channel<S: Simd, T: Label>(
     Ok(())
 }
 
+/// A strip as the rows of a block of 8 x 8 x 8.
+#[inline(always)]
+fn rows(strip: &mut [u32; STRIP]) -> &mut [[u32; 8]; 64] {
+    let (rows, _) = strip.as_chunks_mut::<8>();
+    rows.try_into().expect("a strip has 64 rows")
+}
+
 impl<T: Label> Masks<T> {
-    /// Copies a whole block of 8 x 8 x 8 into consecutive memory, where comparisons need not heed its shape, and finds
-    /// the voxels of its first label. True if there are no others.
+    /// Copies a whole block of 8 x 8 x 8 into consecutive memory, where comparisons need not heed its shape, unless all
+    /// of its voxels are `label`, its first: then the result is true.
     #[inline(always)]
-    fn stage_whole<S: Simd>(&mut self, simd: S, chunk: View<'_, T>, region: Region, label: T) -> bool {
+    fn stage_whole(&mut self, chunk: View<'_, T>, region: Region, label: T) -> bool {
         let Region { channel, start: [x, y, z], .. } = region;
         self.make_room(STRIP);
         let [_, step_z, step_y] = chunk.strides();
         let voxels = chunk.from_voxel([channel, z, y, x]);
-        let (rows, _) = self.voxels[0].as_chunks_mut::<8>();
-        for k in 0..8 {
-            for j in 0..8 {
-                let at = k * step_z + j * step_y;
-                rows[8 * k + j].copy_from_slice(&voxels[at..at + 8]);
-            }
-        }
-        let mut all = u64::MAX;
-        let (open, equal) = (&mut self.open[0], &mut self.equal[0]);
-        for (i, voxels) in self.voxels[0].as_chunks::<64>().0.iter().enumerate() {
-            equal[i] = T::equal_mask(simd, voxels, label);
-            open[i] = !equal[i];
-            all &= equal[i];
-        }
-        if all == u64::MAX {
+        let differing = T::low_halves(voxels, [step_z, step_y], label, rows(&mut self.low[0]));
+        if differing == [0, 0] {
             return true;
         }
-        self.labels.push(label);
+        self.wide = differing[1] != 0;
+        self.common_high = label.halves()[1];
+        if self.wide {
+            T::high_halves(voxels, [step_z, step_y], rows(&mut self.high[0]));
+        }
+        self.open[0] = [u64::MAX; STRIP / 64];
         false
     }
 
@@ -246,13 +251,18 @@ impl<T: Label> Masks<T> {
     fn stage_part(&mut self, chunk: View<'_, T>, region: Region, block: [usize; 3]) {
         let Region { channel, start: [x, y, z], extent: [nx, ny, nz] } = region;
         self.make_room(block.iter().product());
+        self.wide = T::WORDS == 2;
+        self.common_high = 0;
+        let (low, high) = (self.low.as_flattened_mut(), self.high.as_flattened_mut());
         let open = self.open.as_flattened_mut();
         open.fill(0);
         for k in 0..nz {
             for j in 0..ny {
                 let at = block[0] * (j + block[1] * k);
                 let row = &chunk.row(channel, z + k, y + j)[x..x + nx];
-                self.voxels.as_flattened_mut()[at..at + nx].copy_from_slice(row);
+                for ((low, high), label) in low[at..].iter_mut().zip(&mut high[at..]).zip(row) {
+                    [*low, *high] = label.halves();
+                }
                 for (i, n) in (0..nx).step_by(8).map(|i| (at + i, (nx - i).min(8))) {
                     open[i / 64] |= (0xff >> (8 - n)) << (i % 64);
                 }
@@ -264,8 +274,9 @@ impl<T: Label> Masks<T> {
     fn make_room(&mut self, voxels: usize) {
         let strips = voxels.div_ceil(STRIP);
         self.labels.clear();
-        if self.voxels.len() != strips {
-            self.voxels.resize(strips, [T::default(); STRIP]);
+        if self.low.len() != strips {
+            self.low.resize(strips, [0; STRIP]);
+            self.high.resize(strips, [0; STRIP]);
             self.open.resize(strips, Mask::default());
             self.equal.resize(FEW * strips, Mask::default());
         }
@@ -274,8 +285,9 @@ impl<T: Label> Masks<T> {
     /// Finds the labels of the open voxels, and the mask of each. False if that makes more than [`FEW`].
     #[inline(always)]
     fn find_labels<S: Simd>(&mut self, simd: S) -> bool {
-        let strips = self.voxels.len();
-        let voxels = self.voxels.as_flattened().as_chunks::<64>().0;
+        let strips = self.low.len();
+        let low = self.low.as_flattened().as_chunks::<64>().0;
+        let high = self.high.as_flattened().as_chunks::<64>().0;
         let open = self.open.as_flattened_mut();
         let mut first = 0;
         loop {
@@ -287,22 +299,26 @@ impl<T: Label> Masks<T> {
             if self.labels.len() == FEW {
                 return false;
             }
-            let label = voxels[first][open[first].trailing_zeros() as usize];
+            let voxel = open[first].trailing_zeros() as usize;
+            let halves = [low[first][voxel], if self.wide { high[first][voxel] } else { self.common_high }];
             let equal = self.equal[self.labels.len() * strips..][..strips].as_flattened_mut();
             equal[..first].fill(0);
-            for word in first..voxels.len() {
-                let mask = T::equal_mask(simd, &voxels[word], label);
+            for word in first..low.len() {
+                let mut mask = simd.equal_mask(&low[word], halves[0]);
+                if self.wide {
+                    mask &= simd.equal_mask(&high[word], halves[1]);
+                }
                 equal[word] = mask & open[word];
                 open[word] &= !mask;
             }
-            self.labels.push(label);
+            self.labels.push(T::join(halves));
         }
     }
 
     /// Sorts the labels and appends the packed index of each voxel to `out`, for whole strips.
     #[inline(always)]
     fn pack(&mut self, out: &mut Vec<u8>) {
-        let strips = self.voxels.len();
+        let strips = self.low.len();
         let mut order = [(T::default(), 0usize); FEW];
         let order = &mut order[..self.labels.len()];
         for (slot, (number, &label)) in order.iter_mut().zip(self.labels.iter().enumerate()) {

@@ -19,8 +19,18 @@ pub trait Voxel: Copy + Ord + Default + Send + Sync + std::fmt::Debug + 'static 
     /// Reads from exactly `4 * WORDS` bytes.
     fn read(bytes: &[u8]) -> Self;
 
-    /// Bit `i` is set where voxel `i` is `value`.
-    fn equal_mask<S: Simd>(simd: S, voxels: &[Self; 64], value: Self) -> u64;
+    /// The low and the high 32 bits.
+    fn halves(self) -> [u32; 2];
+
+    /// The opposite of [`halves`](Self::halves).
+    fn join(halves: [u32; 2]) -> Self;
+
+    /// Copies the low halves of a block of 8 x 8 x 8 at the start of `voxels`, where rows are `step_y` and planes
+    /// `step_z` apart. Bits of the result, low and high half, are set where any label differs from `label`.
+    fn low_halves(voxels: &[Self], steps: [usize; 2], label: Self, low: &mut [[u32; 8]; 64]) -> [u32; 2];
+
+    /// The same for the high halves, without the comparison.
+    fn high_halves(voxels: &[Self], steps: [usize; 2], high: &mut [[u32; 8]; 64]);
 
     /// A table of labels in the form in which `S` looks them up.
     type Table<S: Simd>: Copy;
@@ -32,8 +42,22 @@ pub trait Voxel: Copy + Ord + Default + Send + Sync + std::fmt::Debug + 'static 
     fn look_up<S: Simd, const BITS: u32>(simd: S, table: Self::Table<S>, indices: u32, out: &mut [Self; 8]);
 }
 
+/// Calls `visit` for the 64 rows of a block of 8 x 8 x 8.
+#[inline(always)]
+fn for_rows<T>(voxels: &[T], [step_z, step_y]: [usize; 2], mut visit: impl FnMut(usize, &[T; 8])) {
+    let fits = step_z.checked_mul(7).and_then(|z| step_y.checked_mul(7)?.checked_add(z)?.checked_add(8));
+    assert!(fits.is_some_and(|end| end <= voxels.len()), "the block does not lie in the buffer");
+    for k in 0..8 {
+        for j in 0..8 {
+            // SAFETY: the last row, at 7 * step_z + 7 * step_y, ends in the buffer (checked above), and so do all before.
+            let row = unsafe { &*voxels.as_ptr().add(k * step_z + j * step_y).cast::<[T; 8]>() };
+            visit(8 * k + j, row);
+        }
+    }
+}
+
 macro_rules! label {
-    ($t:ty, $words:expr, $mask:ident, $Table:ident, $table:ident, $look_up:ident) => {
+    ($t:ty, $words:expr, $Table:ident, $table:ident, $look_up:ident) => {
         impl Label for $t {
             const WORDS: usize = $words;
         }
@@ -57,8 +81,40 @@ macro_rules! label {
             }
 
             #[inline(always)]
-            fn equal_mask<S: Simd>(simd: S, voxels: &[Self; 64], value: Self) -> u64 {
-                simd.$mask(voxels, value)
+            fn halves(self) -> [u32; 2] {
+                [self as u32, (u64::from(self) >> 32) as u32]
+            }
+
+            #[inline(always)]
+            fn join([low, high]: [u32; 2]) -> Self {
+                (u64::from(high) << 32 | u64::from(low)) as Self
+            }
+
+            #[inline(always)]
+            fn low_halves(voxels: &[Self], steps: [usize; 2], label: Self, low: &mut [[u32; 8]; 64]) -> [u32; 2] {
+                let mut differing = [0; 8];
+                for_rows(voxels, steps, |i, row| {
+                    for x in 0..8 {
+                        low[i][x] = row[x] as u32;
+                        if $words == 2 {
+                            differing[x] |= row[x] ^ label;
+                        }
+                    }
+                });
+                if $words == 1 {
+                    // A second pass over consecutive memory is faster than narrow rows in the first.
+                    return [low.as_flattened().iter().fold(0, |bits, voxel| bits | voxel ^ label as u32), 0];
+                }
+                differing.iter().fold(0, |bits, more| bits | more).halves()
+            }
+
+            #[inline(always)]
+            fn high_halves(voxels: &[Self], steps: [usize; 2], high: &mut [[u32; 8]; 64]) {
+                for_rows(voxels, steps, |i, row| {
+                    for x in 0..8 {
+                        high[i][x] = row[x].halves()[1];
+                    }
+                });
             }
 
             type Table<S: Simd> = S::$Table;
@@ -76,5 +132,5 @@ macro_rules! label {
     };
 }
 
-label!(u32, 1, equal_mask_u32, Table32, table_u32, look_up_u32);
-label!(u64, 2, equal_mask_u64, Table64, table_u64, look_up_u64);
+label!(u32, 1, Table32, table_u32, look_up_u32);
+label!(u64, 2, Table64, table_u64, look_up_u64);

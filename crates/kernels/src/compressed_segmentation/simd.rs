@@ -56,10 +56,10 @@ impl Level {
 #[inline(always)]
 pub fn prefetch<T>(row: &[T]) {
     #[cfg(target_arch = "x86_64")]
-    for line in row.chunks(64 / size_of::<T>()) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: SSE belongs to x86-64, and a prefetch reads nothing that the program could see.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
+    for line in 0..size_of_val(row).div_ceil(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: SSE belongs to x86-64, and a prefetch reads nothing that the program could see, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().cast::<i8>().wrapping_add(64 * line)) }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = row;
@@ -69,8 +69,9 @@ pub fn prefetch<T>(row: &[T]) {
 pub trait Simd: Copy {
     type Table32: Copy;
     type Table64: Copy;
-    fn equal_mask_u32(self, voxels: &[u32; 64], value: u32) -> u64;
-    fn equal_mask_u64(self, voxels: &[u64; 64], value: u64) -> u64;
+
+    /// Bit `i` is set where voxel `i` is `value`.
+    fn equal_mask(self, voxels: &[u32; 64], value: u32) -> u64;
     fn table_u32(self, entries: &[u32; 16]) -> Self::Table32;
     fn table_u64(self, entries: &[u64; 16]) -> Self::Table64;
     fn look_up_u32<const BITS: u32>(self, table: Self::Table32, indices: u32, out: &mut [u32; 8]);
@@ -124,7 +125,7 @@ fn look_up_plain<T: Copy, const BITS: u32>(table: &[T; 16], indices: u32, out: &
 }
 
 #[inline(always)]
-fn mask_plain<T: Copy + PartialEq>(voxels: &[T; 8], value: T) -> u8 {
+fn mask_plain(voxels: &[u32; 8], value: u32) -> u8 {
     voxels.iter().enumerate().fold(0, |mask, (i, &voxel)| mask | u8::from(voxel == value) << i)
 }
 
@@ -133,12 +134,7 @@ impl Simd for Portable {
     type Table64 = [u64; 16];
 
     #[inline(always)]
-    fn equal_mask_u32(self, voxels: &[u32; 64], value: u32) -> u64 {
-        u64::from_le_bytes(std::array::from_fn(|i| mask_plain(&voxels.as_chunks::<8>().0[i], value)))
-    }
-
-    #[inline(always)]
-    fn equal_mask_u64(self, voxels: &[u64; 64], value: u64) -> u64 {
+    fn equal_mask(self, voxels: &[u32; 64], value: u32) -> u64 {
         u64::from_le_bytes(std::array::from_fn(|i| mask_plain(&voxels.as_chunks::<8>().0[i], value)))
     }
 
@@ -207,7 +203,7 @@ mod x86 {
         type Table64 = (__m256i, [u64; 16]);
 
         #[inline(always)]
-        fn equal_mask_u32(self, voxels: &[u32; 64], value: u32) -> u64 {
+        fn equal_mask(self, voxels: &[u32; 64], value: u32) -> u64 {
             let mut mask = 0;
             for (i, group) in voxels.as_chunks::<32>().0.iter().enumerate() {
                 // SAFETY: the token proves AVX2; the loads cover the 32 voxels of the group.
@@ -222,21 +218,6 @@ mod x86 {
                     _mm256_movemask_epi8(bytes).cast_unsigned()
                 };
                 mask |= u64::from(bits) << (32 * i);
-            }
-            mask
-        }
-
-        #[inline(always)]
-        fn equal_mask_u64(self, voxels: &[u64; 64], value: u64) -> u64 {
-            let mut mask = 0;
-            for (i, group) in voxels.as_chunks::<4>().0.iter().enumerate() {
-                // SAFETY: the token proves AVX2; the load covers the four voxels of the group.
-                let bits = unsafe {
-                    let value = _mm256_set1_epi64x(value.cast_signed());
-                    let equal = _mm256_cmpeq_epi64(_mm256_loadu_si256(group.as_ptr().cast()), value);
-                    _mm256_movemask_pd(_mm256_castsi256_pd(equal)).cast_unsigned()
-                };
-                mask |= u64::from(bits) << (4 * i);
             }
             mask
         }
@@ -300,7 +281,7 @@ mod x86 {
         type Table64 = (__m512i, __m512i);
 
         #[inline(always)]
-        fn equal_mask_u32(self, voxels: &[u32; 64], value: u32) -> u64 {
+        fn equal_mask(self, voxels: &[u32; 64], value: u32) -> u64 {
             // SAFETY: the token proves AVX-512F and BW; the four loads cover the 64 voxels.
             unsafe {
                 let value = _mm512_set1_epi32(value.cast_signed());
@@ -311,22 +292,6 @@ mod x86 {
                 // Joined in mask registers: the compiler's own way from there to one word is long.
                 let low = _mm512_kunpackw(at(1), at(0));
                 let high = _mm512_kunpackw(at(3), at(2));
-                _mm512_kunpackd(high.into(), low.into())
-            }
-        }
-
-        #[inline(always)]
-        fn equal_mask_u64(self, voxels: &[u64; 64], value: u64) -> u64 {
-            // SAFETY: the token proves AVX-512F and BW; the eight loads cover the 64 voxels.
-            unsafe {
-                let value = _mm512_set1_epi64(value.cast_signed());
-                let at = |i: usize| {
-                    let mask = _mm512_cmpeq_epi64_mask(_mm512_loadu_si512(voxels.as_ptr().add(8 * i).cast()), value);
-                    u16::from(mask)
-                };
-                let pair = |i: usize| u32::from(_mm512_kunpackb(at(i + 1), at(i)));
-                let low = _mm512_kunpackw(pair(2), pair(0));
-                let high = _mm512_kunpackw(pair(6), pair(4));
                 _mm512_kunpackd(high.into(), low.into())
             }
         }
