@@ -7,6 +7,8 @@ JPEG 2000, floating point predictor, packed bits, ...) goes through tifffile's d
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -133,9 +135,7 @@ def _copy_raw(file: TiffBytes, layout: Layout, segment: _Segment, piece: Array) 
     row_bytes = layout.segment_width * samples * stored.itemsize
     offset, count = layout.offsets[segment.number], layout.counts[segment.number]
     if count < segment.rows * row_bytes:
-        raise corrupt(
-            file.path, f"{segment} has {count} bytes, but needs {segment.rows * row_bytes}: it is truncated"
-        )
+        raise corrupt(file.path, f"{segment} has {count} bytes, but needs {segment.rows * row_bytes}: it is truncated")
     first, rows = part.y0 - segment.y, part.y1 - part.y0
     start = offset + first * row_bytes
     file.check_inside(start, rows * row_bytes, segment)
@@ -200,6 +200,12 @@ def _undo_differences(block: Array) -> Array:
     return native
 
 
+@functools.cache
+def _keep_quiet() -> None:
+    """Keep tifffile's log messages off stderr unless the application asks for them; what matters is raised."""
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+
 class _Fallback:
     """tifffile's decoder of single segments, for one image."""
 
@@ -207,6 +213,7 @@ class _Fallback:
         import tifffile
 
         self.file, self.layout = file, layout
+        _keep_quiet()
         try:
             # tifffile reads from our open file, from where it stands, and leaves closing it to us.
             file.file.seek(0)
