@@ -43,6 +43,7 @@ def to_czyx(shape: tuple[int, ...], axes: str | None, what: str) -> list[int | N
     if len(letters) != len(shape):
         raise SourceError(
             f"{what}: axes = {letters!r} names {len(letters)} dimensions, but the array has {len(shape)}: {shape}",
+            hint="name every dimension once, slowest first",
             where=what,
         )
     if "t" in letters and shape[letters.index("t")] != 1:

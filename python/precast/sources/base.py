@@ -1,4 +1,23 @@
-"""What every input looks like to the rest of precast: one protocol, one description, one set of options."""
+"""What every input looks like to the rest of precast: one protocol, one description, one set of options.
+
+Codes of the findings:
+
+===== ======= ==========================================================
+code  weight  what
+===== ======= ==========================================================
+PS101 warning missing slices or planes were filled
+PS102 info    how the order of the slices was found
+PS103 info    files or folders beside the slices that were not read
+PS110 info    a palette was dropped, the stored numbers are read
+PS111 info    white is zero: the stored numbers are read
+PS112 warning an orientation tag was not applied
+PS113 warning a sparse TIFF: parts that were never written are background
+PS114 info    a transparent colour is read like the others
+PS120 info    a voxel size that lacks an axis is not used
+PS121 info    the first of several images of an OME-TIFF is read
+PS122 info    thumbnails, pyramid levels and masks were not read
+===== ======= ==========================================================
+"""
 
 from __future__ import annotations
 
@@ -186,7 +205,9 @@ def delivered_dtype(stored: np.dtype[np.generic], what: str, where: str = "") ->
     raise SourceError(
         f"{what}: samples of type {stored} cannot be converted; allowed are bool, integers of 8 to 64 bits and "
         "floats of 16 to 64 bits",
-        hint="convert the array first, for example to its real part or magnitude" if stored.kind == "c" else "",
+        hint="convert it first, for example to its magnitude"
+        if stored.kind == "c"
+        else "convert it to a number type first",
         where=where,
     )
 

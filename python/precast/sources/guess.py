@@ -13,7 +13,7 @@ from precast.sources.base import Array, Source
 __all__ = ["KindGuess", "guess_kind"]
 
 # Side of the window that is looked at in each sampled slice; more would change no guess, only its cost.
-WINDOW = 2048
+WINDOW = 1024
 # Share of equal neighbours above which an area counts as made of flat pieces.
 FLAT = 0.75
 # Steps of 1 between neighbours, with at least so many values, are a gradient; borders of labels jump.
@@ -51,7 +51,7 @@ def guess_kind(source: Source) -> KindGuess:
     Parameters
     ----------
     source
-        Any source; at most three windows of 2048 x 2048 voxels are read.
+        Any source; at most three windows of 1024 x 1024 voxels are read.
 
     Returns
     -------

@@ -132,6 +132,7 @@ def channel_and_slice(axes: PageAxes, options: SourceOptions, path: Path) -> Pag
         if not options.axes.endswith("yx"):
             raise SourceError(
                 f"{path.name}: axes = {options.axes!r} cannot be used: pages are y, x, so it must end with yx",
+                hint="for example axes='zyx' or axes='zcyx'",
                 where=str(path),
             )
         given = list(options.axes[:-2])
@@ -139,6 +140,7 @@ def channel_and_slice(axes: PageAxes, options: SourceOptions, path: Path) -> Pag
             raise SourceError(
                 f"{path.name}: axes = {options.axes!r} names {len(given)} dimensions over the pages, but the file has "
                 f"{len(letters)} ({sizes or 'a single page'})",
+                hint="name them slowest first, without those of length 1, then yx",
                 where=str(path),
             )
         letters = given

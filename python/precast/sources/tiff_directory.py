@@ -99,9 +99,15 @@ class TiffBytes:
 
     def _read_at(self, offset: int, count: int) -> bytes:
         """Return ``count`` bytes, fewer only if the file got shorter meanwhile."""
-        buffer = bytearray(count)
-        got = self.read_into(offset, memoryview(buffer))
-        return bytes(buffer) if got == count else bytes(buffer[:got])
+        try:
+            self.file.seek(offset)
+            data = self.file.read(count) or b""
+            # The operating system delivers at most 2 GiB at a time.
+            while len(data) < count and (more := self.file.read(count - len(data))):
+                data += more
+        except OSError as error:
+            raise os_error(error, self.path) from None
+        return data
 
     def read_into(self, offset: int, view: memoryview) -> int:
         """Fill ``view`` (bytes) from ``offset`` on and return how many bytes there were."""
@@ -118,8 +124,8 @@ class TiffBytes:
             raise os_error(error, self.path) from None
         return done
 
-    def read(self, offset: int, count: int, what: str) -> bytes:
-        """Return ``count`` bytes of ``what`` from ``offset``.
+    def read(self, offset: int, count: int, what: object) -> bytes:
+        """Return ``count`` bytes from ``offset``; ``what`` (its ``str``) says in errors what they are.
 
         Raises
         ------
@@ -135,12 +141,12 @@ class TiffBytes:
             raise self.truncated(offset, count, what)
         return data
 
-    def check_inside(self, offset: int, count: int, what: str) -> None:
+    def check_inside(self, offset: int, count: int, what: object) -> None:
         """Raise `SourceError` unless the bytes lie in the file."""
         if offset + count > self.size or offset < 0:
             raise self.truncated(offset, count, what)
 
-    def truncated(self, offset: int, count: int, what: str) -> SourceError:
+    def truncated(self, offset: int, count: int, what: object) -> SourceError:
         """Return the error that ``what`` lies behind the end of the file."""
         return corrupt(
             self.path,

@@ -7,6 +7,8 @@ JPEG 2000, floating point predictor, packed bits, ...) goes through tifffile's d
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -52,8 +54,7 @@ class _Segment(NamedTuple):
     rows: int
     part: Window
 
-    @property
-    def name(self) -> str:
+    def __str__(self) -> str:
         return f"the strip or tile {self.number} (rows from {self.y}, columns from {self.x})"
 
 
@@ -111,7 +112,7 @@ def _is_sparse(file: TiffBytes, layout: Layout, segment: _Segment) -> bool:
         return True
     raise corrupt(
         file.path,
-        f"{segment.name} has offset {offset} and length {count}; both are 0 in a sparse file, neither in another: "
+        f"{segment} has offset {offset} and length {count}; both are 0 in a sparse file, neither in another: "
         "the file was not written completely",
     )
 
@@ -134,21 +135,19 @@ def _copy_raw(file: TiffBytes, layout: Layout, segment: _Segment, piece: Array) 
     row_bytes = layout.segment_width * samples * stored.itemsize
     offset, count = layout.offsets[segment.number], layout.counts[segment.number]
     if count < segment.rows * row_bytes:
-        raise corrupt(
-            file.path, f"{segment.name} has {count} bytes, but needs {segment.rows * row_bytes}: it is truncated"
-        )
+        raise corrupt(file.path, f"{segment} has {count} bytes, but needs {segment.rows * row_bytes}: it is truncated")
     first, rows = part.y0 - segment.y, part.y1 - part.y0
     start = offset + first * row_bytes
-    file.check_inside(start, rows * row_bytes, segment.name)
+    file.check_inside(start, rows * row_bytes, segment)
     left, right = part.x0 - segment.x, part.x1 - segment.x
     if samples == 1 and stored == piece.dtype and right - left == layout.segment_width and piece.flags.c_contiguous:
         if file.read_into(start, piece.reshape(-1).view(np.uint8).data) != rows * row_bytes:
-            raise file.truncated(start, rows * row_bytes, segment.name)
+            raise file.truncated(start, rows * row_bytes, segment)
         return
     step = max(1, BUFFER_BYTES // row_bytes)
     for y in range(0, rows, step):
         height = min(step, rows - y)
-        data = file.read(start + y * row_bytes, height * row_bytes, segment.name)
+        data = file.read(start + y * row_bytes, height * row_bytes, segment)
         block = np.frombuffer(data, stored).reshape(height, layout.segment_width, samples)
         piece[:, y : y + height] = block[:, left:right].transpose(2, 0, 1)
 
@@ -158,55 +157,53 @@ def _decode_plain(file: TiffBytes, layout: Layout, segment: _Segment, piece: Arr
     stored = layout.stored
     assert stored is not None
     samples, part = layout.plane_samples, segment.part
-    shape = (segment.rows, layout.segment_width, samples)
-    size = shape[0] * shape[1] * samples * stored.itemsize
-    data = file.read(layout.offsets[segment.number], layout.counts[segment.number], segment.name)
+    row_bytes = layout.segment_width * samples * stored.itemsize
+    size = segment.rows * row_bytes
+    data = file.read(layout.offsets[segment.number], layout.counts[segment.number], segment)
+    direct = piece.nbytes == size and samples == 1 and stored == piece.dtype and piece.flags.c_contiguous
+    flat = piece.reshape(-1).view(np.uint8) if direct else np.empty(size, np.uint8)
     decode = DECODERS[layout.compression]
-    whole = piece.shape[1:] == shape[:2] and samples == 1 and stored == piece.dtype and piece.flags.c_contiguous
     try:
-        if whole:
-            block = piece.reshape(shape)
-            got = len(decode(data, out=block.reshape(-1).view(np.uint8)))
-        else:
-            flat = np.empty(size, np.uint8)
-            got = len(decode(data, out=flat))
-            block = flat.view(stored).reshape(shape)
+        got = len(decode(data, out=flat))
+    except MemoryError:
+        raise
     except Exception:
         # Some writers fill the last strip up to its full height: then the buffer is too small. Or it is damaged.
-        flat = _decode_unbounded(file, segment, decode, data)
-        got, whole = len(flat), False
-        if got >= size:
-            block = flat[:size].view(stored).reshape(shape)
+        flat, direct = np.empty(layout.segment_rows * row_bytes, np.uint8), False
+        try:
+            got = min(len(decode(data, out=flat)), size)
+        except Exception as error:
+            raise corrupt(file.path, f"{segment} cannot be decoded: it is damaged ({error})") from None
     # Rows below the image may be missing from a tile at the lower border.
-    needed = min(segment.rows, layout.height - segment.y) * layout.segment_width * samples * stored.itemsize
+    needed = min(segment.rows, layout.height - segment.y) * row_bytes
     if got < needed:
         raise corrupt(
-            file.path, f"{segment.name} decodes to {got} bytes, but {needed} are needed: it is truncated or damaged"
+            file.path, f"{segment} decodes to {got} bytes, but {needed} are needed: it is truncated or damaged"
         )
-    if got < size and not whole:
-        block = block[: got // (layout.segment_width * samples * stored.itemsize)]
+    if direct and layout.predictor == 1:
+        return
+    rows = got // row_bytes
+    block = flat[: rows * row_bytes].view(stored).reshape(rows, layout.segment_width, samples)
     if layout.predictor == 2:
         block = _undo_differences(block)
-        whole = whole and block.base is not None and np.shares_memory(block, piece)
-    if not whole:
+    if not direct:
         y, x = part.y0 - segment.y, part.x0 - segment.x
         piece[...] = block[y : y + piece.shape[1], x : x + piece.shape[2]].transpose(2, 0, 1)
 
 
-def _decode_unbounded(file: TiffBytes, segment: _Segment, decode: Callable[..., Any], data: bytes) -> Array:
-    try:
-        return np.frombuffer(decode(data), np.uint8)
-    except Exception as error:
-        raise corrupt(file.path, f"{segment.name} cannot be decoded: it is damaged ({error})") from None
-
-
 def _undo_differences(block: Array) -> Array:
-    """Sum up the horizontal differences of predictor 2; in place where the byte order allows."""
-    native = block.astype(block.dtype.newbyteorder("="), copy=not block.flags.writeable)
+    """Sum up the horizontal differences of predictor 2; in place if the byte order is the machine's."""
+    native = block.astype(block.dtype.newbyteorder("="), copy=False)
     # The differences of floats are those of their bits.
     bits = native.view(f"u{native.dtype.itemsize}")
     imagecodecs.delta_decode(bits, axis=-2, out=bits)
     return native
+
+
+@functools.cache
+def _keep_quiet() -> None:
+    """Keep tifffile's log messages off stderr unless the application asks for them; what matters is raised."""
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 class _Fallback:
@@ -216,6 +213,7 @@ class _Fallback:
         import tifffile
 
         self.file, self.layout = file, layout
+        _keep_quiet()
         try:
             # tifffile reads from our open file, from where it stands, and leaves closing it to us.
             file.file.seek(0)
@@ -231,7 +229,7 @@ class _Fallback:
 
     def decode(self, segment: _Segment, piece: Array) -> None:
         layout, part = self.layout, segment.part
-        data = self.file.read(layout.offsets[segment.number], layout.counts[segment.number], segment.name)
+        data = self.file.read(layout.offsets[segment.number], layout.counts[segment.number], segment)
         try:
             block, _, _ = self.decoder(data, segment.number, **self.tables)
         except Exception as error:
@@ -240,14 +238,14 @@ class _Fallback:
         wanted = (1, part.y1 - segment.y, part.x1 - segment.x, layout.plane_samples)
         if block is None or block.ndim != 4 or any(a < b for a, b in zip(block.shape, wanted, strict=True)):
             shape = None if block is None else block.shape
-            raise corrupt(self.file.path, f"{segment.name} decodes to the shape {shape}, but {wanted} is needed")
+            raise corrupt(self.file.path, f"{segment} decodes to the shape {shape}, but {wanted} is needed")
         if not np.can_cast(block.dtype, layout.dtype, "same_kind"):
-            raise corrupt(self.file.path, f"{segment.name} decodes to {block.dtype}, but {layout.dtype} is expected")
+            raise corrupt(self.file.path, f"{segment} decodes to {block.dtype}, but {layout.dtype} is expected")
         piece[...] = block[0, y : y + piece.shape[1], x : x + piece.shape[2], :].transpose(2, 0, 1)
 
     def _error(self, segment: _Segment, error: Exception) -> SourceError:
         return corrupt(
             self.file.path,
-            f"{segment.name} (compression {self.layout.compression}) cannot be decoded: {error}",
+            f"{segment} (compression {self.layout.compression}) cannot be decoded: {error}",
             hint="if the file opens elsewhere, export it again without compression or with deflate",
         )

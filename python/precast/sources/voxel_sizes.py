@@ -93,7 +93,7 @@ def tidy(value: Fraction, noise: Fraction = NOISE) -> Decimal:
     for places in range(12):
         scaled = Fraction(round(value * 10**places), 10**places)
         if scaled > 0 and abs(scaled - value) <= value * noise:
-            return Decimal(scaled.numerator * (10**places // scaled.denominator)).scaleb(-places).normalize() + 0
+            return Decimal(scaled.numerator * (10**places // scaled.denominator)).scaleb(-places)
     return Decimal(value.numerator) / Decimal(value.denominator)
 
 
