@@ -62,11 +62,11 @@ factors = st.one_of(
     steps=factors,
     dtype=st.sampled_from(["uint32", "uint64"]),
     sharded=st.booleans(),
-    memory=st.sampled_from([200_000, 400_000, 2**28]),
+    room=st.sampled_from([16, 40, 10_000]),
     seed=st.integers(0, 99),
 )
 def test_labels_any_shape_offset_and_factor(
-    size, offset, chunk, steps, dtype, sharded, memory, seed, tmp_path_factory, small_blocks
+    size, offset, chunk, steps, dtype, sharded, room, seed, tmp_path_factory, small_blocks
 ) -> None:
     labels = random_volume(size[::-1], dtype, seed, labels=True)
     path = tmp_path_factory.mktemp("labels") / "v"
@@ -77,7 +77,7 @@ def test_labels_any_shape_offset_and_factor(
         factors=steps,
         unsharded=not sharded,
         compress="none",
-        memory=memory,
+        memory=200_000 + room * 8 * chunk[0] * chunk[1] * chunk[2],
         threads=2,
     )
     convert(labels, path, options)
@@ -110,7 +110,7 @@ def test_images_any_dtype_and_method(
         method=method,
         unsharded=not sharded,
         compress="none",
-        memory=600_000,
+        memory=600_000 + 100 * channels * chunk[0] * chunk[1] * chunk[2],
         threads=2,
     )
     convert(image, path, options)

@@ -39,6 +39,7 @@ class Budget:
     stored_itemsize: int
     native_block: Vec3
     chunk: Vec3
+    largest_chunk: Vec3
     converts: bool
     encoded_share: float
     task_bytes: int
@@ -51,12 +52,12 @@ class Budget:
     @property
     def batch_raw_bytes(self) -> int:
         """Raw voxels of the chunks that are encoded in one go: at least one chunk."""
-        return max(self.chunk.volume * self.voxel_bytes, min(BATCH_BYTES, self.limit_bytes // 16))
+        return max(self.largest_chunk.volume * self.voxel_bytes, min(BATCH_BYTES, self.limit_bytes // 16))
 
     @property
     def batch_bytes(self) -> int:
         """Chunks being encoded: their raw copies per thread and their results."""
-        chunk = self.chunk.volume * self.voxel_bytes
+        chunk = self.largest_chunk.volume * self.voxel_bytes
         return self.threads * chunk + int(self.encoded_share * self.batch_raw_bytes)
 
     def decode_bytes(self, size: Vec3) -> int:

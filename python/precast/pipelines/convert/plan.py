@@ -269,6 +269,7 @@ def make_plan(
         stored_itemsize=stored.itemsize,
         native_block=source.info.block,
         chunk=options.chunk_size,
+        largest_chunk=options.chunk_size.map(min, box.size),
         converts=native.itemsize != stored.itemsize,
         encoded_share=ENCODED_SHARE[encoding],
         task_bytes=task_bytes if task_bytes is not None else budget_rules.TASK_BYTES,
