@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
-TS_METHODS = {"majority": "mode", "mean": "mean", "min": "min", "max": "max", "stride": "stride"}
+TS_METHODS = {"majority": "mode", "mean": "mean", "min": "min", "max": "max"}
 
 
 def open_tensorstore(location: Path | str, scale: int) -> Any:
@@ -32,7 +32,16 @@ def read_tensorstore(location: Path | str, scale: int) -> npt.NDArray[Any]:
 def downsample_tensorstore(
     data: npt.NDArray[Any], start: Sequence[int], factor: Sequence[int], method: str
 ) -> npt.NDArray[Any]:
-    """Reduce ``(c, z, y, x)`` whose first voxel is ``start`` (x, y, z) with TensorStore's own ``downsample``."""
+    """Reduce ``(c, z, y, x)`` whose first voxel is ``start`` (x, y, z) with TensorStore's own ``downsample``.
+
+    Its ``stride`` leaves out cells whose first voxel is out of bounds; ours takes their first voxel in bounds.
+    """
+    if method == "stride":
+        picks = [
+            np.maximum(np.arange(o // f, -(-(o + n) // f)) * f, o) - o
+            for o, f, n in zip(start[::-1], factor[::-1], data.shape[1:], strict=True)
+        ]
+        return data[np.ix_(range(len(data)), *picks)]
     array = ts.array(np.ascontiguousarray(data)).translate_to[0, start[2], start[1], start[0]]
     factors = [1, factor[2], factor[1], factor[0]]
     return np.asarray(ts.downsample(array, factors, TS_METHODS[method]).read().result())

@@ -194,7 +194,7 @@ def test_real_image_lossless_and_jpeg(drosophila, tmp_path) -> None:
         lossy = read_tensorstore(tmp_path / "jpeg", scale)
         assert lossy.shape == exact.shape
         # every scale is made from the samples as they were before jpeg, so the error does not grow with the scale
-        assert np.abs(lossy.astype(int) - exact.astype(int)).mean() < 3.0
+        assert np.abs(lossy.astype(int) - exact.astype(int)).mean() < 5.0
     volume = precast.open(tmp_path / "jpeg")
     np.testing.assert_array_equal(volume.scales[0].read(volume.scales[0].box), read_tensorstore(tmp_path / "jpeg", 0))
 
