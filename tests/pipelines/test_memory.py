@@ -24,19 +24,20 @@ def status(key):
         if line.startswith(key + ":"):
             return int(line.split()[1]) * 1024
 
-source, destination, budget, limited = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "limited"
+source, destination, budget, limited, kind = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.argv[5]
 import imagecodecs, numpy, tifffile
+from precast.cli.main import run
 from precast.execution.memory import peak_rss_bytes
-from precast.pipelines.convert import ConvertOptions, convert, plan_conversion
-options = ConvertOptions(resolution="8,8,8", memory=budget, threads=2, kind=sys.argv[5])
-plan = plan_conversion(source, options)
-if limited:
+from precast.pipelines.convert import ConvertOptions, plan_conversion
+options = dict(resolution="8,8,8", memory=budget, threads=2, kind=kind)
+plan = plan_conversion(source, ConvertOptions(**options))
+if limited == "limited":
     # what the interpreter and the libraries have mapped already, the budget, and the allowance on top of it
     allowed = status("VmSize") + budget + 150 * 10**6
     resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
-convert(source, destination, options)
-print(json.dumps({"predicted": plan.memory.peak_bytes, "peak": peak_rss_bytes(), "buffers": plan.memory.buffer_bytes,
-                  "blocks": [s.count for s in plan.stages], "decodes": plan.decodes}))
+code = run(["convert", source, destination, "--quiet", *(f"--{key}={value}" for key, value in options.items())])
+print(json.dumps({"predicted": plan.memory.peak_bytes, "peak": peak_rss_bytes(), "buffers": plan.memory.buffer_bytes}))
+sys.exit(code)
 """
 
 

@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Kernels keep their scratch on the heap; address space may be limited.
+const STACK_BYTES: usize = 1 << 20;
+
 /// Calls `work(state, i)` once for every `i` in `0..n`, on at most `threads` threads.
 ///
 /// `make` builds one state (scratch buffers) per thread. Which thread takes
@@ -31,7 +34,10 @@ where
         }
     };
     let mut parts = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+        // where the system gives no further thread, those that there are do the work
+        let others: Vec<_> = (1..threads)
+            .map_while(|_| std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, run).ok())
+            .collect();
         let mut all = run();
         for other in others {
             match other.join() {

@@ -9,6 +9,7 @@ import click
 from precast.cli.fields import from_dataclass, given, output_options
 from precast.cli.progress import progress_for
 from precast.cli.render import bytes_text, document, print_findings, seconds_text, table
+from precast.execution.memory import share_heaps
 from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
 from precast.pipelines.convert.estimate import Estimate, estimate
 
@@ -27,6 +28,7 @@ def command(source: str, destination: str, *, dry_run: bool, as_json: bool, quie
     All scales are made in one pass over the source. The destination appears when it is complete; after an
     interruption the same command goes on where it stopped.
     """
+    share_heaps()
     options = ConvertOptions(**given(values))
     if dry_run:
         plan = plan_conversion(source, options)

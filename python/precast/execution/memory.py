@@ -8,9 +8,32 @@ from pathlib import Path
 
 from precast.errors import UsageError
 
-__all__ = ["current_rss_bytes", "default_budget_bytes", "memory_limit_bytes", "parse_bytes", "peak_rss_bytes"]
+__all__ = [
+    "current_rss_bytes",
+    "default_budget_bytes",
+    "memory_limit_bytes",
+    "parse_bytes",
+    "peak_rss_bytes",
+    "share_heaps",
+]
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def share_heaps() -> None:
+    """Let all threads of this process allocate from two heaps, where the C library is glibc.
+
+    By default glibc reserves 64 MB of address space for each thread, which counts where address space is
+    limited, and keeps freed memory in each. For programs, not for libraries: it concerns the whole process.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    m_arena_max = -8
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none, and no such heaps
+    if mallopt is not None:
+        mallopt(m_arena_max, 2)
 
 
 def parse_bytes(text: str | int) -> int:

@@ -126,13 +126,13 @@ class WorkDirectory:
         return None
 
     def _check_destination(self, overwrite: bool) -> None:
+        if not self.destination.exists():
+            return
+        if not self.destination.is_dir():
+            raise DestinationExistsError(
+                f"{self.destination} is a file", hint="name a directory", where=str(self.destination)
+            )
         try:
-            if not self.destination.exists():
-                return
-            if not self.destination.is_dir():
-                raise DestinationExistsError(
-                    f"{self.destination} is a file", hint="name a directory", where=str(self.destination)
-                )
             if not any(self.destination.iterdir()):
                 return
         except OSError as error:

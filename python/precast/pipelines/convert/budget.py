@@ -49,6 +49,23 @@ class Budget:
         """Stored bytes of one voxel, all channels."""
         return self.channels * self.stored_itemsize
 
+    def readers(self, size: Vec3) -> int:
+        """Return how many native blocks may be decoded at once when the source is spooled.
+
+        Raises
+        ------
+        MemoryBudgetError
+            If not even one fits.
+        """
+        one = self.decode_bytes(size) // self.threads * 2  # decoded, and packed for scratch
+        if one > self.limit_bytes:
+            raise MemoryBudgetError(
+                f"decoding one slice takes {one / 2**20:.0f} MiB, "
+                f"the memory budget is {self.limit_bytes / 2**20:.0f} MiB",
+                hint=f"give --memory {ceil_div(one, 2**20)}MiB or more, or store the slices in tiles or strips",
+            )
+        return min(self.threads, self.limit_bytes // one)
+
     @property
     def batch_raw_bytes(self) -> int:
         """Raw voxels of the chunks that are encoded in one go: at least one chunk."""
@@ -106,19 +123,17 @@ def _edges(scales: Sequence[ScaleGeometry], unit: Vec3, first: int) -> list[Vec3
 def _fit(budget: Budget, scales: Sequence[ScaleGeometry], first: int, last: int) -> StagePlan | None:
     """Return the stage ``first .. last`` with the fewest columns that fit, or None."""
     unit = block_unit(scales, budget.chunk, first, last)
+    size = scales[first].box.size
     for edge in _edges(scales, unit, first):
-        stage = Stage.of(scales, first, last, edge)
-        need = budget.stage_bytes(scales, stage, prefetch=False)
-        if need > budget.limit_bytes:
-            continue
-        depth = scales[first].box.size.z
-        plane = edge.map(min, scales[first].box.size)
-        per_unit = plane.x * plane.y * unit.z * budget.voxel_bytes
-        layers = max(1, min(ceil_div(depth, unit.z), budget.task_bytes // max(1, per_unit)))
-        stage = Stage.of(scales, first, last, Vec3(edge.x, edge.y, layers * unit.z))
-        ahead = budget.stage_bytes(scales, stage, prefetch=True)
-        prefetch = ahead <= budget.limit_bytes
-        return StagePlan(stage, prefetch, ahead if prefetch else budget.stage_bytes(scales, stage, prefetch=False))
+        plane = edge.map(min, size)
+        unit_bytes = plane.x * plane.y * unit.z * budget.voxel_bytes
+        layers = max(1, min(ceil_div(size.z, unit.z), budget.task_bytes // unit_bytes))
+        for depth in dict.fromkeys((layers, 1)):
+            stage = Stage.of(scales, first, last, Vec3(edge.x, edge.y, depth * unit.z))
+            for prefetch in (True, False):
+                need = budget.stage_bytes(scales, stage, prefetch=prefetch)
+                if need <= budget.limit_bytes:
+                    return StagePlan(stage, prefetch, need)
     return None
 
 

@@ -66,6 +66,7 @@ class ConvertPlan:
     scales: tuple[ScaleGeometry, ...]
     stage_plans: tuple[StagePlan, ...]
     spooled: bool
+    spool_readers: int
     decodes: int
     memory: MemoryPlan
     batch_bytes: int
@@ -282,8 +283,10 @@ def make_plan(
         stage_plans = plan_stages(spool, scales)
         decodes = 1
     buffers = max(plan.buffer_bytes for plan in stage_plans)
+    readers = count
     if spooled:
-        buffers = max(buffers, budget.decode_bytes(box.size) * 2)
+        readers = budget.readers(box.size)
+        buffers = max(buffers, budget.decode_bytes(box.size) // count * 2 * readers)
     return ConvertPlan(
         source=source,
         options=options,
@@ -293,6 +296,7 @@ def make_plan(
         scales=scales,
         stage_plans=stage_plans,
         spooled=spooled,
+        spool_readers=readers,
         decodes=decodes,
         memory=MemoryPlan(
             budget_bytes=limit, buffer_bytes=buffers, process_bytes=current_rss_bytes() + LIBRARIES_BYTES

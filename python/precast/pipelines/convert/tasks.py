@@ -125,9 +125,9 @@ class SpoolTask:
             reader.read(box, data)
             return encode_pieces(data, piece, threads=1)
 
-        with SpoolWriter(places.spool, self.name) as spool, ThreadPoolExecutor(plan.threads) as pool:
-            for group in range(0, len(boxes), plan.threads):
-                some = boxes[group : group + plan.threads]
+        with SpoolWriter(places.spool, self.name) as spool, ThreadPoolExecutor(plan.spool_readers) as pool:
+            for group in range(0, len(boxes), plan.spool_readers):
+                some = boxes[group : group + plan.spool_readers]
                 for box, payloads in zip(some, pool.map(decode, some), strict=True):
                     spool.add_pieces(box, piece, payloads)
                     advance(box.size.volume * plan.channels * plan.dtype.itemsize)
