@@ -18,7 +18,9 @@ __all__ = ["decode", "downsample", "encode"]
 
 def encode(data: Voxels, chunk: int, block: int) -> list[bytes]:
     """Return the chunks of ``data`` (z, y, x), x fastest, compressed_segmentation without gzip."""
-    codec = kernels.ChunkCodec("compressed_segmentation", Vec3.of(block), gzip_level=None, skip_zero=False)
+    codec = kernels.ChunkCodec(
+        encoding="compressed_segmentation", block_size=Vec3.of(block), gzip_level=None, skip_zero=False
+    )
     chunks = kernels.encode_chunks(data[None], chunk_size=Vec3.of(chunk), codec=codec, threads=1)
     return [bytes_ for bytes_ in chunks if bytes_ is not None]
 
