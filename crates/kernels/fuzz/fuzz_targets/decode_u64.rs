@@ -1,0 +1,6 @@
+#![no_main]
+//! Decoding of any bytes as labels of 64 bits.
+
+mod common;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| common::decode::<u64>(data));
