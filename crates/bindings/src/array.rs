@@ -21,9 +21,14 @@ pub fn layout(array: &Bound<'_, PyUntypedArray>) -> PyResult<([usize; 4], [usize
     };
     let mut full = [1usize; 4];
     let mut steps = [0usize; 3];
+    // The strides of an array without elements mean nothing.
+    let empty = shape.contains(&0);
     for (axis, &extent) in shape.iter().enumerate() {
         full[axis + lead] = extent;
         let stride = strides[axis];
+        if empty {
+            continue;
+        }
         if extent > 1 && (stride < 0 || stride % item != 0) {
             return Err(PyValueError::new_err("strides must be whole, non-negative numbers of elements"));
         }

@@ -7,8 +7,12 @@
 //! Arrays have the axis order `(c, z, y, x)` with x contiguous; small vectors
 //! such as block sizes and factors have the order `[x, y, z]`.
 
+pub mod digest;
+pub mod downsample;
 pub mod error;
+pub mod label_table;
 pub mod parallel;
+pub mod simd;
 pub mod view;
 
 pub use error::{Error, Result};
