@@ -4,8 +4,11 @@ mod addressing;
 mod array;
 mod bytes;
 mod chunks;
+mod digest;
+mod downsample;
 mod error;
 mod gzip;
+mod label_table;
 
 use pyo3::prelude::*;
 
@@ -21,5 +24,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(chunks::compressed_segmentation_worst_case_words, module)?)?;
     module.add_function(wrap_pyfunction!(gzip::gzip_compress, module)?)?;
     module.add_function(wrap_pyfunction!(gzip::gzip_decompress, module)?)?;
+    module.add_function(wrap_pyfunction!(digest::format_digest, module)?)?;
+    module.add_function(wrap_pyfunction!(digest::voxel_digest, module)?)?;
+    module.add_function(wrap_pyfunction!(downsample::downsample, module)?)?;
+    module.add_class::<label_table::LabelTable>()?;
     Ok(())
 }

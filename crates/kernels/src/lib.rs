@@ -9,11 +9,15 @@
 
 pub mod chunks;
 pub mod compressed_segmentation;
+pub mod digest;
+pub mod downsample;
 pub mod error;
 pub mod gzip;
+pub mod label_table;
 pub mod morton;
 pub mod murmur;
 pub mod parallel;
+pub mod simd;
 pub mod view;
 
 pub use error::{Error, Result};
