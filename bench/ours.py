@@ -32,7 +32,7 @@ def decode(encoded: bytes, chunk: int, block: int, dtype: str) -> Voxels:
     return np.asarray(out[0])
 
 
-def downsample(data: Voxels, factors: Sequence[int], method: str, scales: int) -> list[Voxels]:
+def downsample(data: Voxels, factors: Sequence[int], method: kernels.DownsampleMethod, scales: int) -> list[Voxels]:
     """Return ``scales`` successive reductions of ``data`` (z, y, x)."""
     reduced, level = [], data[None]
     for _ in range(scales):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
-TS_METHODS = {"majority": "mode", "mean": "mean", "min": "min", "max": "max"}
+TS_METHODS: dict[str, Any] = {"majority": "mode", "mean": "mean", "min": "min", "max": "max"}
 
 
 def open_tensorstore(location: Path | str, scale: int) -> Any:

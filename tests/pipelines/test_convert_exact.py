@@ -290,9 +290,14 @@ def test_sparse_does_not_count_zero(tmp_path) -> None:
 def test_digest_is_the_same_however_it_is_stored(tmp_path, make_blobs) -> None:
     labels = make_blobs((40, 50, 60))
     digests = []
-    for i, more in enumerate(
-        [{}, {"unsharded": True}, {"chunk_size": 16}, {"encoding": "raw"}, {"memory": 400_000, "chunk_size": 8}]
-    ):
+    variants: list[dict[str, Any]] = [
+        {},
+        {"unsharded": True},
+        {"chunk_size": 16},
+        {"encoding": "raw"},
+        {"memory": 400_000, "chunk_size": 8},
+    ]
+    for i, more in enumerate(variants):
         summary = convert(labels, tmp_path / str(i), ConvertOptions(resolution="8,8,8", scales=3, **more))
         digests.append([scale.voxel_digest for scale in summary.scales])
     assert all(digest == digests[0] for digest in digests)

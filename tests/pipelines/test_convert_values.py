@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from precast.errors import SourceError, UsageError
 from precast.pipelines.convert import ConvertOptions, convert
 
 
-def options(**more: object) -> ConvertOptions:
+def options(**more: Any) -> ConvertOptions:
     return ConvertOptions(resolution="8,8,8", chunk_size=16, **more)
 
 
@@ -113,7 +115,7 @@ def test_labels_must_be_whole_numbers_with_one_channel(tmp_path) -> None:
     ],
 )
 def test_what_cannot_be_encoded_is_refused_before_anything_is_written(tmp_path, array, more, message) -> None:
-    values = {"resolution": "8,8,8", **more}
+    values: dict[str, Any] = {"resolution": "8,8,8", **more}
     with pytest.raises(UsageError, match=message):
         convert(array, tmp_path / "v", ConvertOptions(**values))
     assert list(tmp_path.iterdir()) == []

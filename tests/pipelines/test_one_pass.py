@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from oracles import check_pyramid
+from precast.execution.workdir import WorkDirectory
 from precast.geometry import Box, Vec3
 from precast.pipelines.convert import ConvertOptions, budget, convert, plan_conversion
-from precast.pipelines.convert import run as run_module
 from precast.pipelines.convert.plan import make_plan
 from precast.pipelines.convert.tasks import BlockTask, Places, ShardTask
 from precast.sources import open_source
@@ -67,7 +67,7 @@ class CountingStore(LocalStore):
 def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     log: list[str] = []
     store = property(lambda self: CountingStore(self.out, self.parts, log))
-    monkeypatch.setattr(run_module.WorkDirectory, "store", store)
+    monkeypatch.setattr(WorkDirectory, "store", store)
     return log
 
 

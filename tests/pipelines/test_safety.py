@@ -18,8 +18,8 @@ import pytest
 
 from oracles import check_pyramid
 from precast.errors import DestinationExistsError, StorageError
+from precast.execution.workdir import WorkDirectory
 from precast.pipelines.convert import ConvertOptions, budget, convert
-from precast.pipelines.convert import run as run_module
 from precast.storage import LocalStore
 
 SCRIPT = """
@@ -154,7 +154,7 @@ def test_a_failed_overwrite_leaves_the_old_dataset_whole(tmp_path: Path, source:
 
 def test_two_processes_do_not_work_on_one_destination(tmp_path: Path, source: Path) -> None:
     with (
-        run_module.WorkDirectory(tmp_path / "v"),
+        WorkDirectory(tmp_path / "v"),
         pytest.raises(DestinationExistsError, match="another precast process"),
     ):
         convert(source, tmp_path / "v", ConvertOptions(resolution="8,8,8"))
@@ -177,7 +177,7 @@ def test_full_disk_then_space(tmp_path: Path, source: Path, monkeypatch: pytest.
     options = ConvertOptions(resolution="8,8,8", chunk_size=16, unsharded=True)
     convert(source, tmp_path / "expected", options)
     with monkeypatch.context() as patch:
-        patch.setattr(run_module.WorkDirectory, "store", property(lambda self: FullStore(self.out, self.parts)))
+        patch.setattr(WorkDirectory, "store", property(lambda self: FullStore(self.out, self.parts)))
         with pytest.raises(StorageError, match="No space left") as caught:
             convert(source, tmp_path / "v", options)
     assert "run the same command again" in caught.value.hint

@@ -115,7 +115,7 @@ class Cascade:
         *,
         channels: int,
         dtype: np.dtype[Any],
-        method: str,
+        method: kernels.DownsampleMethod,
         chunk_depth: int,
         sink: SlabSink,
         threads: int,

@@ -13,6 +13,7 @@ from precast.errors import UsageError
 from precast.execution.memory import current_rss_bytes, default_budget_bytes
 from precast.findings import Finding, Severity
 from precast.geometry import Box, Vec3, VoxelSize
+from precast.kernels import DownsampleMethod
 from precast.pipelines.convert import budget as budget_rules
 from precast.pipelines.convert.blocks import Stage
 from precast.pipelines.convert.budget import (
@@ -89,7 +90,7 @@ class ConvertPlan:
         return self.info.num_channels
 
     @property
-    def method(self) -> str:
+    def method(self) -> DownsampleMethod:
         """Name of the reduction as the kernel takes it."""
         return method_for(self.options, self.info.kind)
 
@@ -124,7 +125,7 @@ class ConvertPlan:
         return {key: value for key, value in self.__dict__.items() if key != "codecs"}
 
 
-def method_for(options: ConvertOptions, kind: str) -> str:
+def method_for(options: ConvertOptions, kind: str) -> DownsampleMethod:
     """Return the kernel's name of the reduction.
 
     Raises
@@ -132,11 +133,13 @@ def method_for(options: ConvertOptions, kind: str) -> str:
     UsageError
         If the method makes no sense for the kind: labels are never averaged.
     """
-    allowed = ("majority", "stride") if kind == "segmentation" else ("mean", "min", "max", "stride")
-    method = allowed[0] if options.method == "auto" else options.method
-    if method not in allowed:
+    labels: tuple[DownsampleMethod, ...] = ("majority", "stride")
+    images: tuple[DownsampleMethod, ...] = ("mean", "min", "max", "stride")
+    allowed = labels if kind == "segmentation" else images
+    method = next((name for name in allowed if options.method in (name, "auto")), None)
+    if method is None:
         what = "labels" if kind == "segmentation" else "images"
-        raise UsageError(f"--method {method} is not for {what}; allowed: {', '.join(allowed)}")
+        raise UsageError(f"--method {options.method} is not for {what}; allowed: {', '.join(allowed)}")
     if options.sparse:
         if kind != "segmentation":
             raise UsageError("--sparse is for labels: it does not count 0 in the majority")

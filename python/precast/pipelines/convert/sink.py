@@ -110,7 +110,7 @@ class BlockSink:
         self.stored[scale] += np.uint64(len(kept))
         self.stored_bytes[scale] += np.uint64(sum(len(payload) for _, payload in kept))
         if info.sharding is not None:
-            keys = kernels.morton_codes(np.array([cell for cell, _ in kept], np.int64), info.grid)
+            keys = kernels.morton_codes(np.array([cell for cell, _ in kept], np.int64), info.grid).tolist()
             self.spool.add_chunks(scale, keys, [payload for _, payload in kept])
             return
         kept_as = attributes(ObjectKind.CHUNK, gzipped=self.plan.gzip_level is not None)
