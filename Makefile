@@ -51,6 +51,22 @@ wheel: $(VENV)/.environment
 	rm -rf dist
 	$(BIN)/maturin build --release --locked --compatibility manylinux2014 --zig --out dist
 
+# side by side with pinned peers, which have an environment of their own; minutes to an hour
+.venv-peers/.installed: bench/peers.txt bench/peers-constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --requirement bench/peers.txt --constraint bench/peers-constraints.txt
+	touch $@
+
+bench: .venv-peers/.installed $(VENV)/.environment
+	rm -rf target/bench-wheel
+	$(BIN)/maturin build --release --locked --quiet --out target/bench-wheel
+	.venv-peers/bin/pip install --quiet --force-reinstall --no-deps target/bench-wheel/*.whl
+	.venv-peers/bin/python -m bench.run all
+	$(MAKE) bench-table
+
+bench-table: $(STAMP)
+	$(BIN)/python -m bench.table
+
 fuzz:
 	crates/kernels/fuzz/run.sh $(or $(SECONDS_EACH),60)
 
