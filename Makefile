@@ -42,8 +42,8 @@ $(VENV)/.environment: requirements-dev.txt
 	touch $@
 
 $(STAMP): $(VENV)/.environment pyproject.toml $(RUST)
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet --skip-install-dependencies 2>/dev/null \
-	  || VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet
+	PATH="$(abspath $(BIN)):$$PATH" MATURIN_PEP517_ARGS="--locked" \
+	  $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 # one wheel for every Python from 3.11 on; with zig it runs on old Linux systems too (manylinux2014)
@@ -61,7 +61,7 @@ bench: .venv-peers/.installed $(VENV)/.environment
 	rm -rf target/bench-wheel
 	$(BIN)/maturin build --release --locked --quiet --out target/bench-wheel
 	.venv-peers/bin/pip install --quiet --force-reinstall --no-deps target/bench-wheel/*.whl
-	.venv-peers/bin/python -m bench.run all
+	.venv-peers/bin/python -m bench.run
 	$(MAKE) bench-table
 
 bench-table: $(STAMP)
