@@ -13,9 +13,7 @@ from precast.errors import SourceError
 from precast.geometry import Box, Vec3
 from precast.sources import SourceOptions, open_source
 from precast.sources import npy as npy_module
-
-from .contract import read_all
-from .test_contract import noise
+from source_contract import noise, read_all
 
 
 @pytest.mark.parametrize("dtype", ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8", ">u4", ">f8"])

@@ -11,21 +11,7 @@ import tifffile
 
 from precast.sources import Source, SourceOptions, open_source
 from precast.sources.base import Array
-
-from .contract import SourceContract
-
-
-def noise(shape: tuple[int, ...], dtype: str, seed: int = 0) -> Array:
-    rng = np.random.default_rng(seed)
-    kind = np.dtype(dtype)
-    if not kind.isnative:
-        return noise(shape, kind.newbyteorder("=").str, seed).astype(kind)
-    if np.dtype(dtype).kind == "b":
-        return rng.random(shape) < 0.5
-    if np.dtype(dtype).kind == "f":
-        return rng.normal(size=shape).astype(dtype)
-    info = np.iinfo(dtype)
-    return rng.integers(info.min, info.max, shape, dtype=dtype, endpoint=True)
+from source_contract import SourceContract, noise
 
 
 class TestArray(SourceContract):

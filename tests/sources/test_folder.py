@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import imagecodecs
 import numpy as np
@@ -17,9 +19,8 @@ from precast.findings import Severity
 from precast.geometry import Box, Vec3
 from precast.sources import SourceOptions, open_source
 from precast.sources.numbering import number_names
-
-from .contract import read_all
-from .test_contract import noise
+from source_contract import noise, read_all
+from tiff_files import contiguous_stack
 
 PLANE = np.arange(30, dtype=np.uint8).reshape(5, 6)
 
@@ -85,7 +86,8 @@ def test_gaps_are_found_exactly(numbers: set[int]) -> None:
     names = [f"z{n}.tif" for n in numbers]
     low, high = min(numbers), max(numbers)
     lost = [n for n in range(low, high + 1) if n not in numbers]
-    if not lost:
+    steps = {b - a for a, b in pairwise(sorted(numbers))}
+    if not lost or (len(steps) == 1 and len(numbers) > 2):
         assert number_names(names, "v", fill=False).slices == tuple(range(len(names)))
         return
     with pytest.raises(SourceError, match=f"{lost[0]}") as caught:
@@ -131,11 +133,20 @@ def test_more_gaps_than_slices_are_not_filled(tmp_path: Path) -> None:
     assert "rename" in caught.value.hint
 
 
-def test_even_steps_are_pointed_out(tmp_path: Path) -> None:
-    folder = write(tmp_path / "v", "z10.tif", "z20.tif", "z30.tif")
-    with pytest.raises(SourceError, match="the numbers rise by 10 throughout") as caught:
-        open_source(folder)
-    assert "rename the files" in caught.value.hint
+@pytest.mark.parametrize("fill", [None, "zero", "previous"])
+def test_even_steps_are_a_complete_series(tmp_path: Path, fill: Literal["zero", "previous"] | None) -> None:
+    folder = write(tmp_path / "v", "z10.tif", "z20.tif", "z30.tif", "z40.tif")
+    options = SourceOptions(fill_gaps=fill)
+    assert order_of(folder, options) == [0, 1, 2, 3]
+    (finding,) = open_source(folder, options).info.findings
+    assert (finding.code, finding.severity) == ("PS102", Severity.INFO)
+    assert finding.message == "the slice numbers rise by 10 throughout (10 to 40): none is missing"
+
+
+@pytest.mark.parametrize("names", [("z10.tif", "z20.tif"), ("z10.tif", "z20.tif", "z30.tif", "z50.tif")])
+def test_uneven_steps_and_two_slices_are_gaps(tmp_path: Path, names: tuple[str, ...]) -> None:
+    with pytest.raises(SourceError, match=r"slice numbers 11-19.* are missing between z10\.tif and z20\.tif"):
+        open_source(write(tmp_path / "v", *names))
 
 
 @pytest.mark.parametrize(
@@ -278,12 +289,10 @@ def test_multi_page_files_in_a_folder(tmp_path: Path) -> None:
         SourceError, match=r"a\.tif holds 4 pages, but in a folder every file must be one slice"
     ) as caught:
         open_source(folder)
-    assert "give the file itself" in caught.value.hint
+    assert "give it instead of the folder" in caught.value.hint
 
 
 def test_hidden_imagej_stack_in_a_folder(tmp_path: Path) -> None:
-    from .test_tiff_varieties import contiguous_stack
-
     (tmp_path / "v").mkdir()
     contiguous_stack(tmp_path / "v" / "a.tif", 5, images=5)
     with pytest.raises(SourceError, match=r"a\.tif holds 5 pages"):

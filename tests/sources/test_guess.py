@@ -10,8 +10,7 @@ import pytest
 
 from precast.sources import guess_kind, open_source
 from precast.sources.base import Array
-
-from .contract import read_all
+from source_contract import read_all
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the test data are not beside the repository")

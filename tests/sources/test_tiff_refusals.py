@@ -13,10 +13,8 @@ import tifffile
 from precast.errors import SourceError
 from precast.sources import SourceOptions, open_source
 from precast.sources.base import Array
-
-from .contract import read_all
-from .test_contract import noise
-from .test_tiff_varieties import GREY, tiff_bytes
+from source_contract import noise, read_all
+from tiff_files import GREY, tiff_bytes
 
 RAW = bytes(range(12))
 PIXELS = (

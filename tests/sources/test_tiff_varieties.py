@@ -13,10 +13,8 @@ import tifffile
 from precast.errors import SourceError
 from precast.geometry import Box, Vec3
 from precast.sources import SourceOptions, open_source
-from precast.sources.base import Array
-
-from .contract import read_all
-from .test_contract import noise
+from source_contract import noise, read_all
+from tiff_files import GREY, contiguous_stack, sparse_file, tiff_bytes
 
 ByteOrder = Literal["<", ">"]
 CODECS = ["none", "lzw", "zlib", "packbits", "zstd", "lzma"]
@@ -69,19 +67,6 @@ def test_packed_bits_as_stored(tmp_path: Path, bits: int) -> None:
     source = open_source(tmp_path / "v.tif")
     assert source.info.dtype == (np.uint8 if bits <= 8 else np.uint16)
     np.testing.assert_array_equal(read_all(source)[0, 0], rows)
-
-
-def tiff_bytes(tags: dict[int, int], raw: bytes, *, offset: int | None = None, count: int | None = None) -> bytes:
-    """Return a little-endian TIFF with SHORT or LONG tags and one strip."""
-    entries = dict(tags)
-    size = 8 + 2 + 12 * (len(entries) + 2) + 4
-    entries[273] = size if offset is None else offset
-    entries[279] = len(raw) if count is None else count
-    body = b"".join(struct.pack("<HHII", tag, 4, 1, entries[tag]) for tag in sorted(entries))
-    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + body + struct.pack("<I", 0) + raw
-
-
-GREY = {256: 4, 257: 3, 258: 8, 259: 1, 262: 1, 277: 1, 278: 3}
 
 
 def test_exact_bytes(tmp_path: Path) -> None:
@@ -165,23 +150,6 @@ def test_thumbnails_and_pyramid_levels_are_left_out(tmp_path: Path) -> None:
     assert [finding.code for finding in source.info.findings] == ["PS122"]
 
 
-def sparse_file(path: Path, nodata: bytes = b"") -> None:
-    """Write a 2 x 1 tiled image whose second tile was never written."""
-    tags: dict[int, tuple[int, int, bytes]] = {
-        256: (4, 1, struct.pack("<I", 32)), 257: (4, 1, struct.pack("<I", 16)), 258: (4, 1, struct.pack("<I", 8)),
-        259: (4, 1, struct.pack("<I", 1)), 262: (4, 1, struct.pack("<I", 1)), 277: (4, 1, struct.pack("<I", 1)),
-        322: (4, 1, struct.pack("<I", 16)), 323: (4, 1, struct.pack("<I", 16)),
-    }  # fmt: skip
-    if nodata:
-        tags[42113] = (2, len(nodata), nodata.ljust(4, b"\0"))
-    count = len(tags) + 2
-    start = 8 + 2 + 12 * count + 4
-    tags[324], tags[325] = (4, 2, struct.pack("<I", start)), (4, 2, struct.pack("<I", start + 8))
-    body = b"".join(struct.pack("<HHI", tag, *tags[tag][:2]) + tags[tag][2] for tag in sorted(tags))
-    tables = struct.pack("<IIII", start + 16, 0, 256, 0)
-    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, count) + body + bytes(4) + tables + b"\x07" * 256)
-
-
 @pytest.mark.parametrize(("nodata", "value"), [(b"", 0), (b"255", 255)])
 def test_sparse_tiles_are_background_and_reported(tmp_path: Path, nodata: bytes, value: int) -> None:
     sparse_file(tmp_path / "v.tif", nodata)
@@ -212,20 +180,6 @@ def test_only_touched_tiles_are_decoded(tmp_path: Path) -> None:
         SourceError, match=r"v\.tif: the strip or tile 5 \(rows from 16, columns from 16\) cannot be decoded"
     ):
         source.read(Box(Vec3(16, 16, 0), Vec3(17, 17, 1)), np.empty((1, 1, 1, 1), np.uint8))
-
-
-def contiguous_stack(path: Path, count: int, *, images: int) -> Array:
-    voxels = noise((count, 3, 4), "u2")
-    text = f"ImageJ=1.54f\nimages={images}\nslices={images}\n".encode()
-    tags = {256: (4, 4), 257: (3, 3), 258: (3, 16), 259: (3, 1), 262: (3, 1), 277: (3, 1), 278: (3, 3), 279: (4, 24)}
-    size = len(tags) + 2
-    start = 8 + 2 + 12 * size + 4
-    entries = {tag: struct.pack("<HHII", tag, kind, 1, value) for tag, (kind, value) in tags.items()}
-    entries[270] = struct.pack("<HHII", 270, 2, len(text), start)
-    entries[273] = struct.pack("<HHII", 273, 4, 1, start + len(text))
-    head = b"II*\0" + struct.pack("<IH", 8, size) + b"".join(entries[tag] for tag in sorted(entries)) + bytes(4)
-    path.write_bytes(head + text + voxels.astype("<u2").tobytes())
-    return voxels
 
 
 def test_imagej_stack_behind_one_directory(tmp_path: Path) -> None:

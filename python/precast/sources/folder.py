@@ -18,10 +18,10 @@ from precast.sources.base import (
     info_finding,
     warning_finding,
 )
-from precast.sources.images import Form, ImageFormat, format_of
+from precast.sources.forms import Form, Window
+from precast.sources.images import ImageFormat, format_of
 from precast.sources.listing import slice_names
 from precast.sources.numbering import Numbering, number_names
-from precast.sources.tiff_pixels import Window
 
 __all__ = ["SliceStack"]
 

@@ -40,6 +40,8 @@ class Numbering:
 def number_names(names: Sequence[str], where: str, *, fill: bool) -> Numbering:
     """Order the names of slices by the run of digits that varies between them.
 
+    Three or more numbers with the same step between all of them (10, 20, 30) are a complete series.
+
     Parameters
     ----------
     names
@@ -84,6 +86,10 @@ def number_names(names: Sequence[str], where: str, *, fill: bool) -> Numbering:
                 where=where,
             )
     gaps = [(a + 1, b - 1) for a, b in pairwise(numbers) if b - a > 1]
+    steps = {b - a for a, b in pairwise(numbers)}
+    if gaps and len(steps) == 1 and len(numbers) > 2:
+        even = f"the slice numbers rise by {min(steps)} throughout ({numbers[0]} to {numbers[-1]}): none is missing"
+        rule, gaps = f"{rule}; {even}" if rule else even, []
     if not gaps:
         return Numbering(tuple(ordered), tuple(range(len(ordered))), "", rule)
     missing = _ranges(gaps)
@@ -105,8 +111,6 @@ def _check_gaps(
 ) -> None:
     """Raise `SourceError` if slices are missing and may not be filled."""
     count = sum(b - a + 1 for a, b in gaps)
-    steps = {b - a for a, b in pairwise(numbers)}
-    even = f"; the numbers rise by {min(steps)} throughout" if len(steps) == 1 and len(numbers) > 2 else ""
     if fill and count <= len(numbers):
         return
     at = next(i for i, number in enumerate(numbers) if number == gaps[0][0] - 1)
@@ -114,7 +118,6 @@ def _check_gaps(
     message = (
         f"{what} missing between {ordered[at]} and {ordered[at + 1]}"
         + (f" and in {len(gaps) - 1} other places" if len(gaps) > 1 else "")
-        + even
         + (f"; {rule}" if rule else "")
     )
     if fill:
@@ -123,11 +126,7 @@ def _check_gaps(
             hint="check that this number in the names is the slice number; else rename the files",
             where=where,
         )
-    hint = (
-        "rename the files so that the numbers follow one another, if no slice is lost"
-        if even
-        else "put the files back, or fill the gaps with --fill-gaps zero or --fill-gaps previous"
-    )
+    hint = "put the files back, or fill the gaps with --fill-gaps zero or --fill-gaps previous"
     raise SourceError(message, hint=hint, where=where)
 
 

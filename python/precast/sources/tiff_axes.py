@@ -16,18 +16,10 @@ import numpy.typing as npt
 from precast.errors import SourceError
 from precast.findings import Finding
 from precast.sources.base import SourceOptions, corrupt, info_finding, warning_finding
-from precast.sources.tiff_layout import Layout
+from precast.sources.tiff_pages import TiffImage, TiffReader
 from precast.sources.voxel_sizes import Found, TiffResolution, from_imagej, from_ome
 
-__all__ = [
-    "PageAxes",
-    "channel_and_slice",
-    "describe_pages",
-    "imagej_metadata",
-    "is_ome",
-    "ome_voxel_size",
-    "sparse_planes",
-]
+__all__ = ["PageAxes", "channel_and_slice", "describe_pages", "slice_voxel_size", "sparse_planes"]
 
 Pages = npt.NDArray[np.int64]
 
@@ -56,63 +48,57 @@ class PageAxes(NamedTuple):
     findings: tuple[Finding, ...] = ()
 
 
-def describe_pages(
-    path: Path, description: str, layout: Layout, pages: list[int], resolution: TiffResolution
-) -> PageAxes:
+def describe_pages(reader: TiffReader, image: TiffImage, pages: list[int]) -> PageAxes:
     """Find out what the pages mean.
+
+    tifffile's own ``series`` is not used: it fills what is missing with zeros and ignores contradictions.
 
     Parameters
     ----------
-    path
+    reader
         The file.
-    description
-        ImageDescription of the first page.
-    layout
-        The first page.
+    image
+        The first page of full size.
     pages
         Indices, in the file's chain, of the pages of full size.
-    resolution
-        Of the first page.
 
     Raises
     ------
     SourceError
         If the description contradicts the pages, or needs other files.
     """
-    if is_ome(description):
-        return _ome(path, description, layout, max(pages) + 1, resolution)
-    if description.startswith("ImageJ="):
-        return _imagej(path, imagej_metadata(description), layout, pages, resolution)
-    if description.startswith('{"shape":'):
-        shaped = _shaped(path, description, layout, pages)
+    tiff, first = reader.tiff, reader.tiff.pages.first
+    if tiff.is_ome:
+        return _ome(reader, image, max(pages) + 1)
+    if tiff.is_imagej:
+        return _imagej(reader, image, pages)
+    if first.description.startswith('{"shape":'):
+        shaped = _shaped(reader, image, pages)
         if shaped is not None:
             return shaped
     return PageAxes("z", np.array(pages, np.int64))
 
 
-def is_ome(description: str) -> bool:
-    """Tell whether a description is OME-XML."""
-    return description.lstrip("\ufeff \r\n").startswith("<") and description.rstrip().endswith("OME>")
-
-
-def ome_voxel_size(path: Path, description: str, resolution: TiffResolution) -> Found:
-    """Return the voxel size from OME-XML alone, for a file that is one slice of many.
+def slice_voxel_size(reader: TiffReader) -> Found:
+    """Return the voxel size that a file states which is one slice of many.
 
     Raises
     ------
     SourceError
-        If the XML cannot be parsed.
+        If its OME-XML cannot be parsed.
     """
-    pixels = _ome_root(path, description).find("{*}Image/{*}Pixels")
-    return Found() if pixels is None else from_ome(pixels.attrib, resolution, path.name)
+    if reader.tiff.is_ome:
+        pixels = _ome_root(reader).find("{*}Image/{*}Pixels")
+        return Found() if pixels is None else from_ome(pixels.attrib, _resolution(reader), reader.path.name)
+    if reader.tiff.is_imagej:
+        return from_imagej(reader.tiff.imagej_metadata or {}, _resolution(reader), reader.path.name)
+    return Found()
 
 
-def imagej_metadata(description: str) -> dict[str, str]:
-    """Split ImageJ's ``key=value`` lines; empty if it is none."""
-    if not description.startswith("ImageJ="):
-        return {}
-    pairs = (line.partition("=") for line in description.splitlines())
-    return {key.strip(): value.strip() for key, _, value in pairs}
+def _resolution(reader: TiffReader) -> TiffResolution:
+    valueof = reader.tiff.pages.first.tags.valueof
+    x, y = (value if isinstance(value, tuple) and len(value) == 2 else None for value in map(valueof, (282, 283)))
+    return TiffResolution(x, y, int(valueof(296, default=2)))
 
 
 def channel_and_slice(axes: PageAxes, options: SourceOptions, path: Path) -> Pages:
@@ -161,15 +147,16 @@ def channel_and_slice(axes: PageAxes, options: SourceOptions, path: Path) -> Pag
     return pages.reshape([pages.shape[order.index(letters.index(a))] if a in letters else 1 for a in "cz"])
 
 
-def _ome_root(path: Path, description: str) -> ElementTree.Element:
+def _ome_root(reader: TiffReader) -> ElementTree.Element:
     try:
-        return ElementTree.fromstring(description.lstrip("\ufeff \r\n").encode())
+        return ElementTree.fromstring(reader.tiff.pages.first.description.lstrip("\ufeff \r\n").encode())
     except (ElementTree.ParseError, LookupError, ValueError) as error:
-        raise corrupt(path, f"its OME-XML cannot be parsed ({error})") from None
+        raise corrupt(reader.path, f"its OME-XML cannot be parsed ({error})") from None
 
 
-def _ome(path: Path, description: str, layout: Layout, chain: int, resolution: TiffResolution) -> PageAxes:
-    images = _ome_root(path, description).findall("{*}Image")
+def _ome(reader: TiffReader, image: TiffImage, chain: int) -> PageAxes:
+    path = reader.path
+    images = _ome_root(reader).findall("{*}Image")
     pixels = images[0].find("{*}Pixels") if images else None
     if pixels is None:
         raise corrupt(
@@ -181,15 +168,15 @@ def _ome(path: Path, description: str, layout: Layout, chain: int, resolution: T
         sizes = {axis.lower(): int(pixels.get(f"Size{axis}", "1")) for axis in "XYZCT"}
     except ValueError as error:
         raise corrupt(path, f"its OME-XML has a size that is no number ({error})") from None
-    if (sizes["x"], sizes["y"]) != (layout.width, layout.height) or min(sizes.values()) < 1:
+    if (sizes["x"], sizes["y"]) != (image.width, image.height) or min(sizes.values()) < 1:
         raise corrupt(
             path,
             f"its OME-XML says {sizes['x']} x {sizes['y']} pixels, z {sizes['z']}, c {sizes['c']}, t {sizes['t']}, "
-            f"but the first page has {layout.width} x {layout.height} pixels",
+            f"but the first page has {image.width} x {image.height} pixels",
         )
-    if sizes["c"] % layout.samples:
-        raise corrupt(path, f"its OME-XML says {sizes['c']} channels, but each page has {layout.samples} samples")
-    sizes["c"] //= layout.samples
+    if sizes["c"] % image.samples:
+        raise corrupt(path, f"its OME-XML says {sizes['c']} channels, but each page has {image.samples} samples")
+    sizes["c"] //= image.samples
     order = pixels.get("DimensionOrder", "XYZCT").lower()
     if sorted(order) != sorted("xyzct") or not order.startswith("xy"):
         raise corrupt(path, f"its OME-XML has the DimensionOrder {order.upper()!r}, which is none of the six allowed")
@@ -198,7 +185,7 @@ def _ome(path: Path, description: str, layout: Layout, chain: int, resolution: T
     findings: tuple[Finding, ...] = ()
     if len(images) > 1:
         findings = (info_finding("PS121", path.name, f"the file holds {len(images)} images; the first one is read"),)
-    found = from_ome(pixels.attrib, resolution, path.name)
+    found = from_ome(pixels.attrib, _resolution(reader), path.name)
     return PageAxes(letters, pages, False, found, findings)
 
 
@@ -234,17 +221,14 @@ def _ome_planes(path: Path, pixels: ElementTree.Element, axes: tuple[str, Mappin
     return planes.reshape(shape)
 
 
-def _imagej(
-    path: Path, metadata: Mapping[str, str], layout: Layout, pages: list[int], resolution: TiffResolution
-) -> PageAxes:
+def _imagej(reader: TiffReader, image: TiffImage, pages: list[int]) -> PageAxes:
+    path, metadata = reader.path, reader.tiff.imagej_metadata or {}
     try:
-        images, channels, slices, frames = (
-            int(metadata.get(key, "1")) for key in ("images", "channels", "slices", "frames")
-        )
+        images, channels, slices, frames = (int(metadata.get(k, 1)) for k in ("images", "channels", "slices", "frames"))
     except ValueError as error:
         raise corrupt(path, f"ImageJ's description has a size that is no number ({error})") from None
     # For RGB, ImageJ counts neither samples nor channels.
-    if channels * slices * frames != images and layout.samples > 1:
+    if channels * slices * frames != images and image.samples > 1:
         channels = 1
     if channels * slices * frames != images:
         if channels * slices * frames != 1 or images < 1:
@@ -253,48 +237,49 @@ def _imagej(
                 f"ImageJ's description says {images} images, but {channels} channels, {slices} slices, {frames} frames",
             )
         slices = images
-    found = from_imagej(metadata, resolution, path.name)
-    planes, contiguous = _planes_or_run(path, layout, pages, images, "ImageJ's description")
+    found = from_imagej(metadata, _resolution(reader), path.name)
+    planes, contiguous = _planes_or_run(reader, image, pages, images, "ImageJ's description")
     return PageAxes("tzc", planes.reshape(frames, slices, channels), contiguous, found)
 
 
-def _planes_or_run(path: Path, layout: Layout, pages: list[int], count: int, origin: str) -> tuple[Pages, bool]:
+def _planes_or_run(
+    reader: TiffReader, image: TiffImage, pages: list[int], count: int, origin: str
+) -> tuple[Pages, bool]:
     """Return ``count`` pages: those with directories, or a run of samples behind a single directory."""
     if len(pages) == count:
         return np.array(pages, np.int64), False
-    size = layout.contiguous_bytes
-    if len(pages) == 1 and count > 1 and size is not None:
-        need = layout.offsets[0] + count * size
-        if path.stat().st_size < need:
+    if len(pages) == 1 and count > 1 and image.contiguous:
+        need = image.offsets[0] + count * image.nbytes
+        if reader.size < need:
             raise corrupt(
-                path,
-                f"{origin} says {count} images, which need {need} bytes, but the file has {path.stat().st_size}: "
+                reader.path,
+                f"{origin} says {count} images, which need {need} bytes, but the file has {reader.size}: "
                 "it is truncated, or the description was copied from another file",
             )
         return np.arange(count, dtype=np.int64), True
-    raise corrupt(path, f"{origin} says {count} images, but the file has {len(pages)}")
+    raise corrupt(reader.path, f"{origin} says {count} images, but the file has {len(pages)}")
 
 
-def _shaped(path: Path, description: str, layout: Layout, pages: list[int]) -> PageAxes | None:
+def _shaped(reader: TiffReader, image: TiffImage, pages: list[int]) -> PageAxes | None:
     """Read the description that tifffile writes: the shape of the array, possibly its axes."""
     try:
-        metadata = json.loads(description)
+        metadata = json.loads(reader.tiff.pages.first.description)
         shape = tuple(int(size) for size in metadata["shape"])
     except (ValueError, TypeError, KeyError):
         return None
-    image: tuple[int, ...] = (layout.height, layout.width)
-    if layout.samples > 1:
-        image = (layout.samples, *image) if layout.separate else (*image, layout.samples)
-    elif shape[-2:] != image and shape[-3:] == (*image, 1):
-        image = (*image, 1)
-    outer = shape[: len(shape) - len(image)]
-    if shape[len(outer) :] != image:
+    plane: tuple[int, ...] = (image.height, image.width)
+    if image.samples > 1:
+        plane = (image.samples, *plane) if image.separate else (*plane, image.samples)
+    elif shape[-2:] != plane and shape[-3:] == (*plane, 1):
+        plane = (*plane, 1)
+    outer = shape[: len(shape) - len(plane)]
+    if shape[len(outer) :] != plane:
         return None
     count = math.prod(outer)
     if count == 1 and len(pages) > 1:
         # Written page by page: every page has a description of its own.
         return None
-    planes, contiguous = _planes_or_run(path, layout, pages, count, "tifffile's description")
+    planes, contiguous = _planes_or_run(reader, image, pages, count, "tifffile's description")
     names = str(metadata.get("axes", "")).lower()
     names = names[: len(outer)] if re.fullmatch(r"[a-z]+", names) and len(names) == len(shape) else "?" * len(outer)
     letters = "".join(letter if letter in "tcz" else "?" for letter in names)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from typing import Any
 
 from precast.findings import Finding
 from precast.geometry import VoxelSize
@@ -128,12 +129,12 @@ def from_ome(pixels: Mapping[str, str], resolution: TiffResolution, where: str) 
     return _complete(edges, resolution, "OME-XML", where)
 
 
-def from_imagej(metadata: Mapping[str, str], resolution: TiffResolution, where: str) -> Found:
+def from_imagej(metadata: Mapping[str, Any], resolution: TiffResolution, where: str) -> Found:
     """Return the voxel size from ImageJ's description: ``spacing`` and ``unit``; x and y are in the resolution tags."""
-    unit = metadata.get("unit", "")
+    unit = str(metadata.get("unit", ""))
     nm = _unit_nm(unit)
     xy = resolution.edges(nm) if nm is not None else None
-    edges = [*(xy or (None, None)), _length_nm(metadata.get("spacing"), unit)]
+    edges = [*(xy or (None, None)), _length_nm(str(metadata.get("spacing", "")), unit)]
     return _complete(edges, resolution, "ImageJ", where)
 
 

@@ -17,6 +17,19 @@ from precast.sources import Source
 from precast.sources.base import Array
 
 
+def noise(shape: tuple[int, ...], dtype: str, seed: int = 0) -> Array:
+    rng = np.random.default_rng(seed)
+    kind = np.dtype(dtype)
+    if not kind.isnative:
+        return noise(shape, kind.newbyteorder("=").str, seed).astype(kind)
+    if np.dtype(dtype).kind == "b":
+        return rng.random(shape) < 0.5
+    if np.dtype(dtype).kind == "f":
+        return rng.normal(size=shape).astype(dtype)
+    info = np.iinfo(dtype)
+    return rng.integers(info.min, info.max, shape, dtype=dtype, endpoint=True)
+
+
 def read_all(source: Source) -> Array:
     out = np.full(source.info.shape, 1, source.info.dtype)
     source.read(source.info.bounds, out)
