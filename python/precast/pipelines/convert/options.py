@@ -124,7 +124,13 @@ class ConvertOptions:
         default="gzip",
         metadata=_help("Unsharded chunks: X.gz files, or bare ones.", choices=("gzip", "none")),
     )
-    gzip_level: int = field(default=6, metadata=_help("Level of gzip (libdeflate).", bounds=(1, 12)))
+    gzip_level: int | None = field(
+        default=None,
+        metadata=_help(
+            "Level of gzip (libdeflate); default: 5 for labels, 1 for images, whose noise leaves little to find.",
+            bounds=(1, 12),
+        ),
+    )
     scales: int | None = field(
         default=None, metadata=_help("Number of scales; default: until one chunk holds the volume.", bounds=(1, 64))
     )
@@ -179,7 +185,7 @@ class ConvertOptions:
             png_level: int = ...,
             unsharded: bool = ...,
             compress: str = ...,
-            gzip_level: int = ...,
+            gzip_level: int | None = ...,
             scales: int | None = ...,
             factors: str | Sequence[VectorLike] | None = ...,
             method: str = ...,

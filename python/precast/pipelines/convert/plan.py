@@ -37,6 +37,11 @@ __all__ = ["ConvertPlan", "MemoryPlan", "make_plan"]
 LIBRARIES_BYTES = 24 << 20
 """What decoders, encoders and thread stacks add to the interpreter once work has begun."""
 
+LABEL_GZIP_LEVEL = 5
+IMAGE_GZIP_LEVEL = 1
+"""On encoded labels level 6 costs a quarter more time for 0.7 % fewer bytes; on raw electron micrographs every level
+saves 4 to 5 %, and level 1 is the fastest."""
+
 ENCODED_SHARE = {"raw": 1.0, "png": 0.8, "jpeg": 0.3, "compressed_segmentation": 0.1}
 """Typical size of encoded chunks relative to raw ones, for the memory that they take while they wait to be written."""
 
@@ -109,7 +114,9 @@ class ConvertPlan:
         """Level of gzip around each chunk, None where there is none."""
         if self.codecs[0].compressed or (self.options.unsharded and self.options.compress == "none"):
             return None
-        return self.options.gzip_level
+        if self.options.gzip_level is not None:
+            return self.options.gzip_level
+        return LABEL_GZIP_LEVEL if self.info.kind == "segmentation" else IMAGE_GZIP_LEVEL
 
     @property
     def raw_bytes(self) -> int:

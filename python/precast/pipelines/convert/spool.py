@@ -4,13 +4,14 @@ Files of the block NAME, all written by one task and never changed afterwards::
 
     NAME.data     encoded chunks and gzipped voxel pieces, one after the other
     NAME.labels   its part of the label table, .npy
-    NAME.done     .npz: where everything lies in NAME.data, digests, counts. Written last, by rename:
-                  the block is done when it is there.
+    NAME.done     a line of JSON, the names of arrays, then the arrays as .npy one after the other: where
+                  everything lies in NAME.data, digests, counts. Written last, by rename: the block is
+                  done when it is there. (.npz would do, but loading zipfile costs as much as a small block.)
 """
 
 from __future__ import annotations
 
-import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +56,9 @@ def load_result(spool: Path, name: str) -> BlockResult:
     """Read the results of a finished block."""
     path = _part(spool, name, "done")
     try:
-        with np.load(io.BytesIO(path.read_bytes())) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+        with path.open("rb") as file:
+            names = json.loads(file.readline())
+            arrays = {name: np.lib.format.read_array(file, allow_pickle=False) for name in names}
     except OSError as error:
         raise translate_os_error(error, "reading", path) from None
     return BlockResult(arrays.pop("chunks"), arrays.pop("pieces"), arrays)
@@ -148,7 +150,10 @@ class SpoolWriter:
                 with labels_path(self.spool, self.name).open("wb") as file:
                     np.save(file, labels)
             with part.open("wb") as file:
-                np.savez(file, allow_pickle=False, chunks=chunks, pieces=pieces, **dict(extra))
+                arrays = {"chunks": chunks, "pieces": pieces, **extra}
+                file.write(json.dumps(list(arrays)).encode() + b"\n")
+                for array in arrays.values():
+                    np.lib.format.write_array(file, array, allow_pickle=False)
             part.replace(_part(self.spool, self.name, "done"))
         except OSError as error:
             raise translate_os_error(error, "writing", part) from None
