@@ -108,6 +108,46 @@ def test_chain_of_directories_in_a_circle(tmp_path: Path) -> None:
     assert "the chain of image directories returns to byte 8" in refused(path).message
 
 
+def test_chain_of_directories_that_breaks_off(tmp_path: Path) -> None:
+    """tifffile ends its list of pages there; the slices behind must not be lost silently."""
+    path = tmp_path / "v.tif"
+    with tifffile.TiffWriter(path) as file:
+        for plane in noise((4, 6, 5), "u1"):
+            file.write(plane, metadata=None, photometric="minisblack")
+    with tifffile.TiffFile(path) as file:
+        third = struct.pack("<I", file.pages[2].offset)
+    data = path.read_bytes()
+    assert data.count(third) == 1
+    for other in (len(data) + 2, 2**32 - 1):
+        path.write_bytes(data.replace(third, struct.pack("<I", other)))
+        assert "the chain of image directories breaks off after 2" in refused(path).message
+
+
+def test_tag_whose_values_lie_behind_the_end(tmp_path: Path) -> None:
+    """tifffile leaves the tag out; without BitsPerSample the bytes would be read as single bits."""
+    path = tmp_path / "v.tif"
+    data = tiff_bytes(GREY | {277: 3, 262: 2}, bytes(36))
+    bits = struct.pack("<HHII", 258, 4, 1, 8)
+    assert data.count(bits) == 1
+    path.write_bytes(data.replace(bits, struct.pack("<HHII", 258, 3, 3, len(data) - 4)))
+    assert "TIFF tags 258 cannot be read" in refused(path).message
+
+
+@pytest.mark.parametrize(("tag", "kind", "count"), [(282, 3, 2), (283, 4, 1), (296, 11, 1), (296, 3, 2)])
+def test_resolution_of_an_odd_type_is_not_used(tmp_path: Path, tag: int, kind: int, count: int) -> None:
+    path = tmp_path / "v.tif"
+    metadata = {"spacing": 1.0, "unit": "um"}
+    tifffile.imwrite(path, noise((3, 6, 5), "u1"), imagej=True, resolution=(2.0, 2.0), metadata=metadata)
+    assert open_source(path).info.voxel_size is not None
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        at, order = file.pages.first.tags[tag].offset, file.byteorder
+    struct.pack_into(f"{order}HI", data, at + 2, kind, count)
+    path.write_bytes(data)
+    # ImageJ gives the unit in its description: the tag for it does not count.
+    assert (open_source(path).info.voxel_size is None) == (tag != 296)
+
+
 def test_unfinished_file(tmp_path: Path) -> None:
     path = tmp_path / "v.tif"
     path.write_bytes(b"II*\0" + bytes(100))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import struct
 from pathlib import Path
 from typing import Any, Literal
@@ -281,3 +282,31 @@ def test_appended_pages_are_one_stack(tmp_path: Path) -> None:
     for plane in voxels:
         tifffile.imwrite(tmp_path / "v.tif", plane, append=True, photometric="minisblack")
     np.testing.assert_array_equal(read_all(open_source(tmp_path / "v.tif"))[0], voxels)
+
+
+def test_many_pages_are_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read goes to its page directly, also in a process that got the source pickled."""
+    voxels = noise((300, 3, 4), "u1")
+    with tifffile.TiffWriter(tmp_path / "v.tif") as file:
+        for plane in voxels:
+            file.write(plane, metadata=None, photometric="minisblack", compression="zlib")
+    source = open_source(tmp_path / "v.tif")
+    parsed = []
+    original = tifffile.TiffPage.__init__
+
+    def counting(page: tifffile.TiffPage, *arguments: Any, **options: Any) -> None:
+        parsed.append(1)
+        original(page, *arguments, **options)
+
+    monkeypatch.setattr(tifffile.TiffPage, "__init__", counting)
+    for copy in (source, pickle.loads(pickle.dumps(source))):
+        for z in (299, 7, 200):
+            parsed.clear()
+            out = np.empty((1, 1, 3, 4), np.uint8)
+            copy.read(Box(Vec3(0, 0, z), Vec3(4, 3, z + 1)), out)
+            np.testing.assert_array_equal(out[0, 0], voxels[z])
+            assert len(parsed) <= 2, "tifffile always parses the first page, then ours"
+        parsed.clear()
+        copy.read(Box(Vec3(0, 0, 7), Vec3(4, 3, 8)), out)
+        assert not parsed, "kept from the read before"
+        np.testing.assert_array_equal(read_all(copy)[0], voxels)

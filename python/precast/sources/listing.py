@@ -18,26 +18,9 @@ __all__ = ["require_exists", "slice_names"]
 # What operating systems, microscopes and people leave beside slices; any other unknown file is an error.
 JUNK_NAMES = {"thumbs.db", "desktop.ini", "readme", "license", "icon\r"}
 JUNK_SUFFIXES = {
-    *(
-        "txt",
-        "json",
-        "csv",
-        "tsv",
-        "md",
-        "log",
-        "xml",
-        "html",
-        "htm",
-        "yaml",
-        "yml",
-        "toml",
-        "ini",
-        "cfg",
-        "pdf",
-        "bak",
-    ),
-    *("db", "tmp", "lnk", "doc", "docx", "xls", "xlsx", "rtf", "py", "ijm", "sh", "bat", "md5", "sha256"),
-}
+    "txt", "json", "csv", "tsv", "md", "log", "xml", "html", "htm", "yaml", "yml", "toml", "ini", "cfg", "pdf", "bak",
+    "db", "tmp", "lnk", "doc", "docx", "xls", "xlsx", "rtf", "py", "ijm", "sh", "bat", "md5", "sha256",
+}  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -96,9 +96,17 @@ def slice_voxel_size(reader: TiffReader) -> Found:
 
 
 def _resolution(reader: TiffReader) -> TiffResolution:
-    valueof = reader.tiff.pages.first.tags.valueof
-    x, y = (value if isinstance(value, tuple) and len(value) == 2 else None for value in map(valueof, (282, 283)))
-    return TiffResolution(x, y, int(valueof(296, default=2)))
+    x, y, unit = (reader.tiff.pages.first.tags.valueof(tag) for tag in (282, 283, 296))
+    # What is no fraction or no number is as good as absent; 2 (inch) is the specification's default, 1 is no unit.
+    unit = 2 if unit is None else unit if isinstance(unit, int) else 1
+    return TiffResolution(_fraction(x), _fraction(y), int(unit))
+
+
+def _fraction(value: object) -> tuple[int, int] | None:
+    match value:
+        case (int(numerator), int(denominator)):
+            return numerator, denominator
+    return None
 
 
 def channel_and_slice(axes: PageAxes, options: SourceOptions, path: Path) -> Pages:

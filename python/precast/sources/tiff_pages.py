@@ -152,9 +152,8 @@ class TiffReader:
             # tifffile takes where the file stands as its start.
             self.file.seek(0)
             # Makers' formats are refused or read as plain pages; virtual frames would be guesses.
-            tiff: tifffile.TiffFile = _tifffile().TiffFile(
-                self.file, name=self.path.name, is_lsm=False, is_ndpi=False, is_scanimage=False
-            )
+            plain = {"is_lsm": False, "is_ndpi": False, "is_scanimage": False}
+            tiff: tifffile.TiffFile = _tifffile().TiffFile(self.file, name=self.path.name, **plain)
         if not len(tiff.pages[:1]):
             raise corrupt(
                 self.path,

@@ -16,31 +16,17 @@ __all__ = ["Found", "TiffResolution", "from_imagej", "from_ome", "tidy"]
 
 # Nanometres per unit; both micro signs (U+00B5 and U+03BC) and the escapes that ImageJ writes.
 _UNITS = {
-    "pm": "0.001",
-    "\u00c5": "0.1",
-    "\u212b": "0.1",
-    "angstrom": "0.1",
-    "nm": "1",
-    "nanometer": "1",
-    "nanometre": "1",
-    "\u00b5m": "1000",
-    "\u03bcm": "1000",
-    "\\u00b5m": "1000",
-    "um": "1000",
-    "micron": "1000",
-    "micrometer": "1000",
-    "micrometre": "1000",
-    "mm": "1000000",
-    "millimeter": "1000000",
-    "cm": "10000000",
-    "centimeter": "10000000",
-    "dm": "100000000",
-    "m": "1000000000",
-    "meter": "1000000000",
-    "in": "25400000",
-    "inch": "25400000",
+    "0.001": "pm",
+    "0.1": "\u00e5 \u212b angstrom",
+    "1": "nm nanometer nanometre",
+    "1000": "\u00b5m \u03bcm \\u00b5m um micron micrometer micrometre",
+    "1000000": "mm millimeter millimetre",
+    "10000000": "cm centimeter centimetre",
+    "100000000": "dm decimeter decimetre",
+    "1000000000": "m meter metre",
+    "25400000": "in inch",
 }
-UNITS = {name.lower(): Decimal(value) for name, value in _UNITS.items()}
+UNITS = {name.lower(): Decimal(value) for value, names in _UNITS.items() for name in names.split()}
 # Relative deviation that is noise of a conversion between units or of a binary fraction.
 NOISE = Fraction(1, 10**6)
 MOST_NOISE = Fraction(2, 10**5)
