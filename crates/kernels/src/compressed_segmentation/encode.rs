@@ -157,7 +157,7 @@ fn encode_channel<S: Simd, T: Label>(
     let [_, depth, height, width] = chunk.shape();
     let grid = block_grid(chunk.shape(), block);
     let start = bytes.len();
-    let headers = grid.iter().product::<usize>();
+    let headers = grid.iter().fold(1usize, |product, &n| product.saturating_mul(n));
     if headers >= OFFSET_LIMIT / 2 {
         return Err(limit(channel, 2 * headers));
     }
