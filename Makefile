@@ -46,10 +46,12 @@ $(STAMP): $(VENV)/.environment pyproject.toml $(RUST)
 	  $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# one wheel for every Python from 3.11 on; with zig it runs on old Linux systems too (manylinux2014)
+# one wheel for every Python from 3.11 on, tagged with the oldest Linux that it runs on; the release workflow builds
+# those for other platforms, and for old Linux in a manylinux container
 wheel: $(VENV)/.environment
 	rm -rf dist
-	$(BIN)/maturin build --release --locked --compatibility manylinux2014 --zig --out dist
+	$(BIN)/maturin build --release --locked --out dist
+	tools/check-wheel.sh dist/*.whl
 
 # side by side with pinned peers, which have an environment of their own; minutes to an hour
 .venv-peers/.installed: bench/peers.txt bench/peers-constraints.txt
