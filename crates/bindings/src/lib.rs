@@ -14,6 +14,8 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // NumPy's interface is looked up on first use, and an interrupt in that moment would be a panic: use it now
+    drop(numpy::PyArray1::<u8>::zeros(module.py(), 0, false));
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("FormatError", module.py().get_type::<error::FormatError>())?;
     module.add_function(wrap_pyfunction!(addressing::morton_codes, module)?)?;
