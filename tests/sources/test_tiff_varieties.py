@@ -277,6 +277,15 @@ def test_tifffile_names_of_axes_are_used(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_all(open_source(tmp_path / "v.tif")), voxels.transpose(1, 0, 2, 3))
 
 
+def test_names_of_axes_from_older_versions_are_used(tmp_path: Path) -> None:
+    """Their description begins with the axes, not with the shape."""
+    voxels = noise((6, 6, 5), "u1")
+    text = '{"axes": "ZCYX", "shape": [3, 2, 6, 5]}'
+    tifffile.imwrite(tmp_path / "v.tif", voxels, photometric="minisblack", metadata=None, description=text)
+    expected = voxels.reshape(3, 2, 6, 5).transpose(1, 0, 2, 3)
+    np.testing.assert_array_equal(read_all(open_source(tmp_path / "v.tif")), expected)
+
+
 def test_appended_pages_are_one_stack(tmp_path: Path) -> None:
     voxels = noise((4, 6, 5), "u1")
     for plane in voxels:

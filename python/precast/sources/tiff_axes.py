@@ -72,7 +72,7 @@ def describe_pages(reader: TiffReader, image: TiffImage, pages: list[int]) -> Pa
         return _ome(reader, image, max(pages) + 1)
     if tiff.is_imagej:
         return _imagej(reader, image, pages)
-    if first.description.startswith('{"shape":'):
+    if first.description.startswith("{"):
         shaped = _shaped(reader, image, pages)
         if shaped is not None:
             return shaped
