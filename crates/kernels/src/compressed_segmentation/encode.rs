@@ -168,17 +168,24 @@ fn encode_channel<S: Simd, T: Label>(
     let mut last_uniform: Option<(T, u32)> = None;
     for bz in 0..grid[2] {
         for by in 0..grid[1] {
-            // The rows of the next blocks are asked for while these blocks are encoded, in the order of memory:
-            // the processor does not foresee so many strides by itself.
+            // The rows of the next blocks are asked for while these blocks are encoded, in the order of memory: the
+            // processor does not foresee so many strides by itself. A few at a time, so that the requests do not
+            // fill its queues and hold up the work.
             let next = if by + 1 < grid[1] { [bz, by + 1] } else { [bz + 1, 0] };
             let [z, y] = [next[0] * block[2], next[1] * block[1]];
             let [nz, ny] = [block[2].min(depth.saturating_sub(z)), block[1].min(height - y)];
             let mut coming = (z..z + nz).flat_map(|z| (y..y + ny).map(move |y| (z, y)));
             let share = (nz * ny).div_ceil(grid[0]);
             for bx in 0..grid[0] {
-                for (z, y) in coming.by_ref().take(share) {
-                    prefetch(chunk.row(channel, z, y));
-                }
+                let mut due = share;
+                let mut ask = |rows: usize| {
+                    let rows = rows.min(due);
+                    due -= rows;
+                    for (z, y) in coming.by_ref().take(rows) {
+                        prefetch(chunk.row(channel, z, y));
+                    }
+                };
+                ask(share / 4);
                 let origin = [bx * block[0], by * block[1], bz * block[2]];
                 let extent = [
                     block[0].min(width - origin[0]),
@@ -190,7 +197,10 @@ fn encode_channel<S: Simd, T: Label>(
                     false
                 } else if block == [8, 8, 8] && extent[0].min(extent[1]).min(extent[2]) == 8 {
                     let label = chunk.row(channel, origin[2], origin[1])[origin[0]];
-                    if encoder.masks.stage_whole(chunk, region, label) {
+                    let uniform = encoder.masks.stage_whole(chunk, region, label);
+                    ask(share / 4);
+                    if uniform {
+                        ask(share);
                         let end = out.end();
                         let table = match last_uniform {
                             Some((known, table)) if known == label => table,
@@ -200,11 +210,12 @@ fn encode_channel<S: Simd, T: Label>(
                         out.header(channel, 0, table, end)?;
                         continue;
                     }
-                    encoder.masks.find_labels(simd)
+                    encoder.masks.find_labels(simd, || ask(share / 8))
                 } else {
                     encoder.masks.stage_part(chunk, region, block);
-                    encoder.masks.find_labels(simd)
+                    encoder.masks.find_labels(simd, || ask(share / 8))
                 };
+                ask(share);
                 if few {
                     let indices = out.bytes.len();
                     encoder.masks.pack(out.bytes);
@@ -282,9 +293,10 @@ impl<T: Label> Masks<T> {
         }
     }
 
-    /// Finds the labels of the open voxels, and the mask of each. False if that makes more than [`FEW`].
+    /// Finds the labels of the open voxels, and the mask of each. False if that makes more than [`FEW`]. Calls `ask`
+    /// once for each label.
     #[inline(always)]
-    fn find_labels<S: Simd>(&mut self, simd: S) -> bool {
+    fn find_labels<S: Simd>(&mut self, simd: S, mut ask: impl FnMut()) -> bool {
         let strips = self.low.len();
         let low = self.low.as_flattened().as_chunks::<64>().0;
         let high = self.high.as_flattened().as_chunks::<64>().0;
@@ -303,6 +315,7 @@ impl<T: Label> Masks<T> {
             let halves = [low[first][voxel], if self.wide { high[first][voxel] } else { self.common_high }];
             let equal = self.equal[self.labels.len() * strips..][..strips].as_flattened_mut();
             equal[..first].fill(0);
+            ask();
             for word in first..low.len() {
                 let mut mask = simd.equal_mask(&low[word], halves[0]);
                 if self.wide {
