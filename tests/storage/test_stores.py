@@ -1,0 +1,133 @@
+"""One contract for every store; a new backend subclasses ``StoreContract``."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from precast.dataset.objects import attributes
+from precast.errors import AccessDeniedError, ObjectNotFoundError, StorageError, UsageError
+from precast.precomputed.objects import ObjectKind
+from precast.storage import Attributes, LocalStore, MemoryStore
+
+PLAIN = Attributes()
+GZIPPED = Attributes(gzipped=True)
+
+
+class StoreContract:
+    """What every store promises."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Any:
+        raise NotImplementedError
+
+    def test_what_was_written_is_read(self, store) -> None:
+        store.write("8_8_8/0-64_0-64_0-64", b"voxels", PLAIN)
+        assert store.read("8_8_8/0-64_0-64_0-64") == b"voxels"
+        store.write("8_8_8/0-64_0-64_0-64", b"", PLAIN)
+        assert store.read("8_8_8/0-64_0-64_0-64") == b""
+
+    def test_ranges(self, store) -> None:
+        store.write("a.shard", bytes(range(100)), PLAIN)
+        assert store.read("a.shard", 10, 20) == bytes(range(10, 20))
+        assert store.read("a.shard", 90) == bytes(range(90, 100))
+        assert store.read("a.shard", 95, 200) == bytes(range(95, 100))
+
+    def test_gzipped_objects_are_received_inflated_and_never_by_range(self, store) -> None:
+        store.write("chunk", gzip.compress(b"voxels" * 100), GZIPPED)
+        assert store.read("chunk") == b"voxels" * 100
+        with pytest.raises(StorageError, match="range"):
+            store.read("chunk", 0, 10)
+        assert store.stat("chunk").gzipped
+        assert store.stat("chunk").size == len(gzip.compress(b"voxels" * 100))
+        assert [stat.key for stat in store.list()] == ["chunk"]
+
+    def test_missing_objects_are_errors_not_empty_data(self, store) -> None:
+        for read in (store.read, store.stat):
+            with pytest.raises(ObjectNotFoundError):
+                read("nothing")
+
+    def test_listing_is_sorted_and_by_prefix(self, store) -> None:
+        for key in ("b/2", "b/10", "a/1", "info"):
+            store.write(key, b"x", PLAIN)
+        assert [stat.key for stat in store.list()] == ["a/1", "b/10", "b/2", "info"]
+        assert [stat.key for stat in store.list("b/")] == ["b/10", "b/2"]
+        assert [stat.key for stat in store.list("b/1")] == ["b/10"]
+        assert list(store.list("none/")) == []
+
+    def test_files_are_moved_in(self, store, tmp_path) -> None:
+        source = tmp_path / "part"
+        source.write_bytes(b"shard")
+        store.write_file("s/0.shard", source, PLAIN)
+        assert store.read("s/0.shard") == b"shard"
+        assert not source.exists()
+
+    def test_deleting(self, store) -> None:
+        store.write("x", b"1", PLAIN)
+        store.delete("x")
+        store.delete("x")
+        with pytest.raises(ObjectNotFoundError):
+            store.read("x")
+
+    @pytest.mark.parametrize("key", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "./a"])
+    def test_keys_stay_inside(self, store, key) -> None:
+        with pytest.raises(StorageError):
+            store.write(key, b"", PLAIN)
+        with pytest.raises(StorageError):
+            store.read(key)
+
+    def test_colons_are_kept(self, store) -> None:
+        store.write("mesh/5:0", b"{}", PLAIN)
+        assert [stat.key for stat in store.list("mesh/")] == ["mesh/5:0"]
+        assert store.read("mesh/5:0") == b"{}"
+
+    def test_it_pickles(self, store) -> None:
+        store.write("x", b"1", PLAIN)
+        assert pickle.loads(pickle.dumps(store)).read("x") == b"1"
+
+
+class TestMemoryStore(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> MemoryStore:
+        return MemoryStore()
+
+
+class TestLocalStore(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> LocalStore:
+        return LocalStore(tmp_path / "root")
+
+    def test_nothing_half_written_is_ever_visible(self, store, monkeypatch) -> None:
+        store.write("x", b"old", PLAIN)
+
+        def fail(*_: Any) -> None:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(Path, "replace", fail)
+        with pytest.raises(StorageError, match="Input/output error"):
+            store.write("x", b"new", PLAIN)
+        assert store.read("x") == b"old"
+        assert [file.name for file in store.root.iterdir()] == ["x"]
+
+    def test_names_that_start_with_a_dot_are_not_objects(self, store) -> None:
+        store.write("x", b"1", PLAIN)
+        (store.root / ".x.part").write_bytes(b"half")
+        assert [stat.key for stat in store.list()] == ["x"]
+
+    @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser may write everywhere")
+    def test_permissions(self, store) -> None:
+        store.root.mkdir()
+        store.root.chmod(0o500)
+        with pytest.raises(AccessDeniedError, match="permissions"):
+            store.write("x", b"", PLAIN)
+
+
+def test_what_is_read_by_ranges_is_never_stored_gzipped() -> None:
+    assert attributes(ObjectKind.CHUNK, gzipped=True).gzipped
+    with pytest.raises(UsageError, match="ranges"):
+        attributes(ObjectKind.SHARD, gzipped=True)
