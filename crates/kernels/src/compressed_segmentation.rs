@@ -20,6 +20,7 @@
 mod decode;
 mod encode;
 mod label;
+mod masks;
 mod simd;
 mod tables;
 
