@@ -149,7 +149,7 @@ def _codec(dtype: str, chunk: int, with_precast: bool) -> Iterator[Case]:
     if with_precast:
         from bench import ours
 
-        sides.insert(0, Side("precast", lambda: ours.encode(data, chunk, _BLOCK)))
+        sides.insert(0, Side("precast", lambda: ours.encode(pieces, _BLOCK)))
     yield Case(
         "encode", "encode compressed_segmentation", text, data.size, data.nbytes, sides, check_encode, _ENCODE_FLOOR
     )

@@ -16,13 +16,14 @@ from precast.geometry import Vec3
 __all__ = ["decode", "downsample", "encode"]
 
 
-def encode(data: Voxels, chunk: int, block: int) -> list[bytes]:
-    """Return the chunks of ``data`` (z, y, x), x fastest, compressed_segmentation without gzip."""
-    codec = kernels.ChunkCodec(
-        encoding="compressed_segmentation", block_size=Vec3.of(block), gzip_level=None, skip_zero=False
-    )
-    chunks = kernels.encode_chunks(data[None], chunk_size=Vec3.of(chunk), codec=codec, threads=1)
-    return [bytes_ for bytes_ in chunks if bytes_ is not None]
+def encode(pieces: Sequence[Voxels], block: int) -> list[bytes]:
+    """Return ready-cut chunks (z, y, x), each encoded by itself: compressed_segmentation without gzip."""
+    codec = kernels.ChunkCodec(encoding="compressed_segmentation", block_size=Vec3.of(block))
+    out: list[bytes] = []
+    for piece in pieces:
+        chunks = kernels.encode_chunks(piece[None], chunk_size=piece.shape[::-1], codec=codec, threads=1)
+        out.extend(chunk for chunk in chunks if chunk is not None)
+    return out
 
 
 def decode(encoded: bytes, chunk: int, block: int, dtype: str) -> Voxels:

@@ -19,7 +19,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from precast.errors import DestinationExistsError, StorageError, UsageError
-from precast.geometry import Vec3, VoxelSize
+from precast.geometry import Vec3, VoxelSize, parse_resolution, parse_vector
 from precast.pipelines.sample_anatomy import Anatomy, build_anatomy
 from precast.pipelines.sample_render import Renderer
 
@@ -63,8 +63,6 @@ class SampleOptions:
     def __post_init__(self) -> None:
         if isinstance(self.size, str) or isinstance(self.voxel_size, str):
             # Here, because a sample made from Python needs nothing else of the converter.
-            from precast.pipelines.convert.options import parse_resolution, parse_vector
-
             object.__setattr__(self, "size", parse_vector(self.size, "--size"))
             object.__setattr__(self, "voxel_size", parse_resolution(self.voxel_size))
         object.__setattr__(self, "size", Vec3.of(self.size))

@@ -3,73 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Literal
 
 from precast.errors import UsageError
-from precast.geometry import Vec3, VoxelSize
+from precast.geometry import ResolutionLike, Vec3, VectorLike, VoxelSize, parse_resolution, parse_vector
 
-__all__ = ["ConvertOptions", "parse_factors", "parse_resolution", "parse_vector"]
+__all__ = ["ConvertOptions", "parse_factors"]
 
-VectorLike = str | int | Sequence[int]
-ResolutionLike = str | VoxelSize | float | Sequence[int | float | Decimal]
-
-_UNITS_NM = {"nm": Decimal(1), "um": Decimal(1000), "µm": Decimal(1000), "μm": Decimal(1000), "mm": Decimal(10**6)}
 METHODS = ("majority", "mean", "min", "max", "stride")
-
-
-def parse_vector(value: VectorLike, name: str) -> Vec3:
-    """Read ``x,y,z`` or one number for all axes.
-
-    Raises
-    ------
-    UsageError
-        If it is neither.
-    """
-    try:
-        if isinstance(value, str):
-            numbers = [int(part) for part in value.split(",")]
-            return Vec3.of(numbers[0] if len(numbers) == 1 else numbers)
-        return Vec3.of(value)
-    except (ValueError, TypeError):
-        raise UsageError(
-            f"{name} must be three whole numbers x,y,z, or one for all axes; got {value!r}",
-            hint="for example 64,64,64 or 64",
-        ) from None
-
-
-def parse_resolution(value: ResolutionLike) -> VoxelSize:
-    """Read a voxel size: ``32,32,40``, ``4.6,4.6,45nm``, ``0.5,0.5,2um``, one number for all axes; nm by default.
-
-    Raises
-    ------
-    UsageError
-        If it is no such thing, or an edge is not positive.
-    """
-    if isinstance(value, VoxelSize):
-        return value
-    text = (
-        value
-        if isinstance(value, str)
-        else ",".join(str(v) for v in (value if isinstance(value, Sequence) else [value]))
-    )
-    cleaned = text.strip()
-    match = re.fullmatch(r"(.*?)\s*(nm|um|µm|μm|mm)?", cleaned)
-    body, unit = (match.group(1), match.group(2) or "nm") if match else (cleaned, "nm")
-    hint = "give x,y,z in nm (32,32,40) or with a unit (0.5,0.5,2um); one number counts for all axes"
-    parts = body.split(",")
-    try:
-        edges = [Decimal(part.strip()) * _UNITS_NM[unit] for part in parts]
-    except InvalidOperation:
-        raise UsageError(f"not a voxel size: {text!r}", hint=hint) from None
-    if len(edges) == 1:
-        edges *= 3
-    if len(edges) != 3:
-        raise UsageError(f"a voxel size has three edges x,y,z, got {len(edges)}: {text!r}", hint=hint)
-    return VoxelSize(*edges)
 
 
 def parse_factors(value: str | Sequence[VectorLike]) -> tuple[Vec3, ...]:
