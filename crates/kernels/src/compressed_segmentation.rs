@@ -24,10 +24,10 @@ mod masks;
 mod simd;
 mod tables;
 
+pub use crate::simd::Level;
 pub use decode::{decode, decode_with};
 pub use encode::Encoder;
 pub use label::Label;
-pub use simd::Level;
 
 use crate::{Error, Result};
 

@@ -17,35 +17,41 @@ pub enum Level {
 }
 
 impl Level {
-    /// The best level of this processor.
+    /// Every level that this processor can run, from slow to fast.
     #[must_use]
-    pub fn best() -> Level {
+    pub fn supported() -> &'static [Level] {
         #[cfg(target_arch = "x86_64")]
         {
             // The standard library caches the processor's answer: this costs a load and a test.
-            if is_x86_feature_detected!("avx2")
+            let avx2 = is_x86_feature_detected!("avx2")
                 && is_x86_feature_detected!("bmi1")
                 && is_x86_feature_detected!("bmi2")
-                && is_x86_feature_detected!("lzcnt")
-            {
-                if is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl")
-                {
-                    return Level::Avx512;
-                }
-                return Level::Avx2;
+                && is_x86_feature_detected!("lzcnt");
+            let avx512 = avx2
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            if avx512 {
+                return &[Level::Portable, Level::Avx2, Level::Avx512];
+            }
+            if avx2 {
+                return &[Level::Portable, Level::Avx2];
             }
         }
-        Level::Portable
+        &[Level::Portable]
     }
 
-    /// Every level that this processor can run, the portable one first: for tests and benchmarks.
+    /// The best level of this processor.
     #[must_use]
-    pub fn available() -> Vec<Level> {
-        let best = Level::best();
-        [Level::Portable, Level::Avx2, Level::Avx512].into_iter().filter(|&level| level <= best).collect()
+    pub fn best() -> Level {
+        *Level::supported().last().unwrap_or(&Level::Portable)
+    }
+
+    /// This level, or the best below it that the processor has.
+    #[must_use]
+    pub fn available(self) -> Level {
+        self.min(Level::best())
     }
 }
 
@@ -81,7 +87,7 @@ macro_rules! versions {
             #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,avx512f,avx512bw,avx512dq,avx512vl")]
             fn avx512<$($generics)*>($($arg: $kind),*) $(-> $ret)? { portable::<$($use)*>($($arg),*) }
             // A caller cannot make us run instructions that the processor lacks.
-            match level.min($crate::simd::Level::best()) {
+            match level.available() {
                 // SAFETY: `best` found these instructions on this processor.
                 #[cfg(target_arch = "x86_64")]
                 $crate::simd::Level::Avx512 => unsafe { avx512::<$($use)*>($($arg),*) },

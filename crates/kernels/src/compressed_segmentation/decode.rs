@@ -2,7 +2,8 @@
 
 use super::block_grid;
 use super::label::Label;
-use super::simd::{Level, Portable, Simd, with_simd};
+use super::simd::{Portable, Simd, with_simd};
+use crate::simd::Level;
 use crate::view::ViewMut;
 use crate::{Error, Result};
 

@@ -2,9 +2,10 @@
 
 use super::label::Label;
 use super::masks::{Masks, Region};
-use super::simd::{Level, Portable, Simd, prefetch, with_simd};
+use super::simd::{Portable, Simd, with_simd};
 use super::tables::{Numbering, TableIndex};
 use super::{OFFSET_LIMIT, bits_for, block_grid, check_block, index_words};
+use crate::simd::{Level, prefetch};
 use crate::view::View;
 use crate::{Error, Result};
 

@@ -4,67 +4,6 @@
 //! methods are sound to call. The kernels are generic over the token and are compiled once per
 //! instruction set inside a function that enables it ([`with_simd!`]).
 
-/// An instruction set that the kernels are compiled for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// What the compiler makes of plain code for the baseline of the target.
-    Portable,
-    /// AVX2, BMI1 and BMI2.
-    Avx2,
-    /// AVX-512 F, BW, DQ and VL beside AVX2.
-    Avx512,
-}
-
-impl Level {
-    /// All levels that this processor has, from slow to fast.
-    #[must_use]
-    pub fn supported() -> &'static [Level] {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let avx2 = is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("bmi1")
-                && is_x86_feature_detected!("bmi2");
-            let avx512 = avx2
-                && is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl");
-            if avx512 {
-                return &[Level::Portable, Level::Avx2, Level::Avx512];
-            }
-            if avx2 {
-                return &[Level::Portable, Level::Avx2];
-            }
-        }
-        &[Level::Portable]
-    }
-
-    /// The fastest level that this processor has.
-    #[must_use]
-    pub fn best() -> Level {
-        *Level::supported().last().unwrap_or(&Level::Portable)
-    }
-
-    /// This level, or the best below it that the processor has.
-    #[must_use]
-    pub fn available(self) -> Level {
-        self.min(Level::best())
-    }
-}
-
-/// Asks for all cache lines of `row`.
-#[inline(always)]
-pub fn prefetch<T>(row: &[T]) {
-    #[cfg(target_arch = "x86_64")]
-    for line in 0..size_of_val(row).div_ceil(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: SSE belongs to x86-64, and a prefetch reads nothing that the program could see, wherever it points.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().cast::<i8>().wrapping_add(64 * line)) }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = row;
-}
-
 /// The operations; see `label::Voxel` for what each does.
 pub trait Simd: Copy {
     type Table32: Copy;
@@ -85,12 +24,12 @@ macro_rules! with_simd {
         {
             use $crate::compressed_segmentation::simd::{Avx2, Avx512};
 
-            #[target_feature(enable = "avx2,bmi1,bmi2")]
+            #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
             fn avx2<$t: Label>(simd: Avx2, $($name: $type),*) -> $result {
                 $function(simd, $($name),*)
             }
 
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt")]
             fn avx512<$t: Label>(simd: Avx512, $($name: $type),*) -> $result {
                 $function(simd, $($name),*)
             }

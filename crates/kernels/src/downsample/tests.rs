@@ -113,7 +113,7 @@ fn levels_agree<T: Voxel>(make: impl Fn(u64) -> T) {
                 for start in [[0; 3], [1, 1, 1]] {
                     for method in Method::ALL {
                         let plain = plain(&data, shape, start, factors, method);
-                        for level in Level::available() {
+                        for &level in Level::supported() {
                             let fast = reduce(&data, shape, start, factors, method, level);
                             assert!(fast == plain, "{level:?} {method:?} {shape:?} {factors:?} {start:?}");
                         }
