@@ -8,8 +8,6 @@
 //! it has the label of the run before.
 
 use crate::parallel::map_indexed;
-use crate::simd::Level;
-use crate::versions;
 use crate::view::View;
 use crate::{Error, Result};
 
@@ -166,24 +164,23 @@ impl LabelTable {
         if width == 0 {
             return Ok(());
         }
-        let level = Level::best();
-        let mut ends = Vec::new();
         let mut last = (0, 0);
         let mut over = false;
         for z in 0..depth {
             for y in 0..height {
                 let row = labels.row(0, z, y);
-                run_ends(level, row, &mut ends);
                 let (y, z) = (start[1] + y as u32, start[2] + z as u32);
                 let mut begin = 0;
-                for &end in &ends {
-                    let id = row[begin as usize].id();
+                while begin < width {
+                    let value = row[begin];
+                    let end = begin + run(&row[begin..], value);
+                    let id = value.id();
                     if id != 0 {
                         if id != last.0 {
                             last = (id, self.find(id)?);
                         }
-                        let (x0, x1) = (start[0] + begin, start[0] + end);
-                        let voxels = u64::from(end - begin);
+                        let (x0, x1) = (start[0] + begin as u32, start[0] + end as u32);
+                        let voxels = (end - begin) as u64;
                         over |= self.entries[last.1].merge(&Entry {
                             id,
                             voxels,
@@ -244,32 +241,17 @@ impl LabelTable {
     }
 }
 
-versions! {
-    /// Lists where the runs of equal labels of a row end.
-    fn run_ends [T: Label] [T] (row: &[T], ends: &mut Vec<u32>) {
-        ends.clear();
-        let mut begin = 0;
-        while begin < row.len() {
-            begin += run(&row[begin..], row[begin]);
-            ends.push(begin as u32);
-        }
-    }
-}
-
 /// Length of the run of `value` at the beginning of `row`.
 #[inline(always)]
 fn run<T: Label>(row: &[T], value: T) -> usize {
     // Eight at a time without a branch inside: vector code on every machine.
     let mut n = 0;
     for eight in row.as_chunks::<8>().0 {
-        let mut differing = 0u32;
-        for (i, &v) in eight.iter().enumerate() {
-            differing |= u32::from(v != value) << i;
+        if eight.iter().fold(true, |same, &v| same & (v == value)) {
+            n += 8;
+        } else {
+            break;
         }
-        if differing != 0 {
-            return n + differing.trailing_zeros() as usize;
-        }
-        n += 8;
     }
     n + row[n..].iter().take_while(|&&v| v == value).count()
 }

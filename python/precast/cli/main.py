@@ -6,6 +6,10 @@ import os
 import sys
 import traceback
 
+# NumPy's linear algebra starts a thread per processor when it is loaded, which takes as long as all the rest of NumPy;
+# nothing here calls it. Set before NumPy is imported, and only in this program.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import click
 
 from precast import __version__
