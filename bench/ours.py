@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from bench.data import Voxels
 from precast import kernels
 from precast.geometry import Vec3
@@ -26,11 +24,10 @@ def encode(pieces: Sequence[Voxels], block: int) -> list[bytes]:
     return out
 
 
-def decode(encoded: bytes, chunk: int, block: int, dtype: str) -> Voxels:
-    """Return one decoded chunk, (z, y, x)."""
-    out = np.empty((1, chunk, chunk, chunk), dtype)
+def decode(encoded: bytes, block: int, out: Voxels) -> Voxels:
+    """Decode one chunk into ``out``, (z, y, x), and return it: the interface that precast's own reader uses."""
     kernels.decode_compressed_segmentation(encoded, Vec3.of(block), out)
-    return np.asarray(out[0])
+    return out
 
 
 def downsample(data: Voxels, factors: Sequence[int], method: kernels.DownsampleMethod, scales: int) -> list[Voxels]:
