@@ -18,8 +18,8 @@ from precast.precomputed.scales import ScaleGeometry
 
 __all__ = ["BATCH_BYTES", "Budget", "StagePlan", "decodes_per_block", "plan_stages"]
 
-BATCH_BYTES = 8 << 20
-"""Raw bytes of the chunks that are counted, hashed and encoded in one go: small enough to stay in the cache."""
+BATCH_BYTES = 16 << 20
+"""Raw bytes of the chunks that are encoded in one go, where the budget is not small."""
 
 TASK_BYTES = 4 << 30
 """A block is not made larger than this just to cover more scales: it is what a kill can cost."""

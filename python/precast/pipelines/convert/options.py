@@ -70,7 +70,7 @@ class ConvertOptions:
     gzip_level: int | None = field(
         default=None,
         metadata=_help(
-            "Level of gzip (libdeflate); default: 5 for labels, 1 for images, whose noise leaves little to find.",
+            "Level of gzip (libdeflate); default: 4 for labels, 1 for images, whose noise leaves little to find.",
             bounds=(1, 12),
         ),
     )

@@ -50,13 +50,12 @@ class BlockSink:
         """Process the owned part of one slab of a scale."""
         plan = self.plan
         geometry = plan.scales[scale]
-        # everything that reads the voxels does so batch by batch, while they are in the processor's cache
+        if scale == 0 and self.labels is not None:
+            self.labels.update(data, box.start.minus(geometry.box.start), threads=self.threads)
+        if not plan.codecs[scale].lossy:
+            self._digest(scale, box, data)
         for batch in box.tiles(self._batch_size(box.size)):
             part = data[batch.slices(box.start)]
-            if scale == 0 and self.labels is not None:
-                self.labels.update(part, batch.start.minus(geometry.box.start), threads=self.threads)
-            if not plan.codecs[scale].lossy:
-                self._digest(scale, batch, part)
             payloads = plan.codecs[scale].encode_slab(
                 part, gzip_level=plan.gzip_level, skip_zero=plan.skip_zero, threads=self.threads
             )
