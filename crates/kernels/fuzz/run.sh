@@ -32,7 +32,7 @@ for target in "$@"; do
     trap 'rm -rf "$scratch"' EXIT
     echo "== $target for $seconds s" >&2
     cargo $toolchain fuzz run --fuzz-dir . "$target" "$scratch" "corpus/$target" -- \
-        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=16384 -print_final_stats=1
+        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=16384 -verbosity=0 -print_final_stats=1
     rm -rf "$scratch"
 done
 echo "no crash in $# targets" >&2
