@@ -1,13 +1,14 @@
-"""Kernels on one thread: compressed_segmentation, majority, mean; each beside a plain copy of its input.
+"""Kernels on one thread, each beside a plain copy of its input: coding, reducing, counting and hashing of voxels.
 
 Fairness. The peers get their data in the memory order that they like best (Fortran order x, y, z, which is
-the same bytes as our z, y, x) and already cut into chunks, while precast cuts them itself. TensorStore has
+the same bytes as our z, y, x) and already cut into chunks, as precast does. TensorStore has
 no function that encodes one chunk: its side writes or reads a whole ``memory://`` volume of such chunks
 with its cache off, one copy thread, without compression on top, the volume made beforehand.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -41,6 +42,10 @@ def cases(*, with_precast: bool) -> Iterator[Case]:
         for factors in _FACTORS:
             for scales in (1, 4):
                 yield _mean(dtype, factors, scales, with_precast)
+    for dtype in ("uint32", "uint64"):
+        yield _label_table(dtype, with_precast)
+    for data in (datasets.labels("uint32"), datasets.electron_microscopy("uint8")):
+        yield _digest(data, with_precast)
 
 
 def _copy(source: Voxels) -> Side:
@@ -266,6 +271,45 @@ def _mean(dtype: str, factors: Sequence[int], scales: int, with_precast: bool) -
 
         sides.insert(0, Side("precast", lambda: ours.downsample(data, factors, "mean", scales)))
     return Case("mean", _work("mean", factors, scales), dtype, data.size, data.nbytes, sides, check, _MEAN_FLOOR)
+
+
+def _label_table(dtype: str, with_precast: bool) -> Case:
+    data = datasets.labels(dtype)
+
+    def check(outputs: Mapping[str, Any]) -> str:
+        ids, counts = outputs["numpy.unique"]
+        if "precast" in outputs:
+            table = outputs["precast"]
+            _same("ids", table["id"].astype(dtype), ids[ids != 0])
+            _same("counts", table["voxels"].astype(np.int64), counts[ids != 0].astype(np.int64))
+        return "ids and counts equal; numpy.unique gives nothing else, precast boxes and coordinate sums too"
+
+    sides = [Side("numpy.unique", lambda: np.unique(data, return_counts=True)), _copy(data)]
+    if with_precast:
+        from bench import ours
+
+        sides.insert(0, Side("precast", lambda: ours.label_table(data)))
+    return Case("labels", "label table", dtype, data.size, data.nbytes, sides, check, 1.0)
+
+
+def _digest(data: Voxels, with_precast: bool) -> Case:
+    def check(outputs: Mapping[str, Any]) -> str:
+        if "precast" not in outputs:
+            return "nothing to compare"
+        from bench import ours
+
+        half = data.shape[0] // 2
+        parts = [ours.digest(data[:half], 0, data.shape), ours.digest(data[half:], half, data.shape)]
+        if tuple(sum(lanes) % 2**64 for lanes in zip(*parts, strict=True)) != outputs["precast"]:
+            raise DifferenceError("the digests of two halves do not add up to that of the whole")
+        return "the digests of two halves add up to that of the whole, which no hash of bytes offers"
+
+    sides = [Side("BLAKE2b (hashlib)", lambda: hashlib.blake2b(data.data).digest()), _copy(data)]
+    if with_precast:
+        from bench import ours
+
+        sides.insert(0, Side("precast", lambda: ours.digest(data, 0, data.shape)))
+    return Case("digest", "voxel digest", str(data.dtype), data.size, data.nbytes, sides, check, 1.0)
 
 
 def _work(method: str, factors: Sequence[int], scales: int) -> str:

@@ -6,12 +6,13 @@ The only module of the benchmarks that imports precast, so that the peers can be
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from bench.data import Voxels
 from precast import kernels
 from precast.geometry import Vec3
 
-__all__ = ["decode", "downsample", "encode"]
+__all__ = ["decode", "digest", "downsample", "encode", "label_table"]
 
 
 def encode(pieces: Sequence[Voxels], block: int) -> list[bytes]:
@@ -37,3 +38,15 @@ def downsample(data: Voxels, factors: Sequence[int], method: kernels.DownsampleM
         level = kernels.downsample(level, Vec3.of(factors), method, threads=1)
         reduced.append(level[0])
     return reduced
+
+
+def label_table(data: Voxels) -> Any:
+    """Return the label table of ``data`` (z, y, x)."""
+    table = kernels.LabelTable()
+    table.update(data[None], (0, 0, 0), threads=1)
+    return table.take()
+
+
+def digest(data: Voxels, z: int, shape: Sequence[int]) -> tuple[int, int]:
+    """Return the share of ``data`` (z, y, x), which begins at slice ``z``, in the digest of a volume of ``shape``."""
+    return kernels.voxel_digest(data[None], (0, 0, z), (shape[2], shape[1], shape[0]), threads=1)
