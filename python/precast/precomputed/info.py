@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -308,11 +308,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return value
-
-
-def iterate_cells(cells: Box) -> Iterator[Vec3]:
-    """Yield grid cells, x fastest."""
-    for z in range(cells.start.z, cells.stop.z):
-        for y in range(cells.start.y, cells.stop.y):
-            for x in range(cells.start.x, cells.stop.x):
-                yield Vec3(x, y, z)

@@ -11,7 +11,7 @@ task               reads, writes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -30,7 +30,6 @@ from precast.pipelines.convert.sink import BlockSink
 from precast.pipelines.convert.spool import (
     PieceReader,
     SpoolWriter,
-    block_is_done,
     data_path,
     encode_pieces,
     load_result,
@@ -327,8 +326,3 @@ def _exactly(file: BinaryIO, offset: int, size: int) -> bytes:
             where=str(file.name),
         )
     return data
-
-
-def unfinished(names: Sequence[str], places: Places) -> list[str]:
-    """Return those blocks whose results are not there yet."""
-    return [name for name in names if not block_is_done(places.spool, name)]

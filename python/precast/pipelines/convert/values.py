@@ -93,8 +93,6 @@ class ValueReader:
         Delivers ``native`` values.
     native, stored
         dtypes; integers are checked to survive the change.
-    origin
-        Added to the box's z in messages.
     """
 
     reader: BoxReader
