@@ -14,6 +14,7 @@ pub mod downsample;
 pub mod error;
 pub mod gzip;
 pub mod label_table;
+pub mod mesh;
 pub mod morton;
 pub mod murmur;
 pub mod parallel;
