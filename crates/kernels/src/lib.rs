@@ -12,6 +12,7 @@ pub mod compressed_segmentation;
 pub mod digest;
 pub mod downsample;
 pub mod error;
+pub mod fragments;
 pub mod gzip;
 pub mod label_table;
 pub mod mesh;
@@ -20,5 +21,6 @@ pub mod murmur;
 pub mod parallel;
 pub mod simd;
 pub mod view;
+pub mod weld;
 
 pub use error::{Error, Result};
