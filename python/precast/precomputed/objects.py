@@ -42,6 +42,7 @@ class ObjectKind(Enum):
     CHUNK = ObjectRule(content_type="application/octet-stream", whole=True, immutable=True)
     SHARD = ObjectRule(content_type="application/octet-stream", whole=False, immutable=True)
     LABEL_TABLE = ObjectRule(content_type="application/octet-stream", whole=False, immutable=True)
+    SEGMENT_PROPERTIES = ObjectRule(content_type="application/json", whole=True, immutable=False)
 
     @property
     def rule(self) -> ObjectRule:
