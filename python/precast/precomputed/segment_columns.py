@@ -223,7 +223,7 @@ def _unknown_ids(table: ColumnTable, ids: Array) -> list[Finding]:
     # only 15 digits survive a spreadsheet, which then shows zeros in place of the others
     large = table.ids[table.ids >= np.uint64(10**15)]
     digits = np.array([len(str(value)) - 15 for value in large.tolist()], np.uint64)
-    if len(large) > 1 and not (large % np.power(np.uint64(10), digits)).any():
+    if len(large) > 2 and not (large % np.power(np.uint64(10), digits)).any():
         hint = (
             "every long id ends in zeros after 15 digits: a spreadsheet has rounded them; "
             "export the table anew from where it was made, or import its id column as text"
