@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 
-from precast import kernels
-from precast.dataset.objects import attributes
+from precast.dataset.objects import rewrite
 from precast.errors import FormatError, ObjectNotFoundError
 from precast.precomputed.json_text import set_text_member
 from precast.precomputed.objects import INFO_KEY, ObjectKind
 from precast.storage import Store
 
 __all__ = ["link_parts"]
-
-GZIP_LEVEL = 6
 
 
 def link_parts(store: Store, *, mesh: str | None = None, segment_properties: str | None = None) -> bool:
@@ -62,11 +59,7 @@ def link_parts(store: Store, *, mesh: str | None = None, segment_properties: str
             text = set_text_member(text, key, value, where=where)
     if text == old:
         return False
-    gzipped = store.stat(INFO_KEY).gzipped
-    encoded = text.encode()
-    if gzipped:
-        encoded = kernels.gzip_compress(encoded, GZIP_LEVEL)
-    store.write(INFO_KEY, encoded, attributes(ObjectKind.INFO, gzipped=gzipped))
+    rewrite(store, INFO_KEY, text.encode(), ObjectKind.INFO)
     return True
 
 

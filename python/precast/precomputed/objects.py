@@ -53,3 +53,4 @@ class ObjectKind(Enum):
 INFO_KEY = "info"
 PROVENANCE_KEY = "provenance"
 LABEL_TABLE_KEY = "label_table.npy"
+SEGMENT_PROPERTIES_DIRECTORY = "segment_properties"

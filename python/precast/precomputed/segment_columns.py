@@ -40,7 +40,7 @@ class SegmentStatistics:
     Attributes
     ----------
     rows
-        Records of dtype :data:`~precast.precomputed.label_table.LABEL_ROW`, by ascending id: absolute voxels of scale 0.
+        Records of dtype :data:`~precast.precomputed.label_table.LABEL_ROW`, by ascending id.
     voxel_size
         Of scale 0.
     area_um2, faces

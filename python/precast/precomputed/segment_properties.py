@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,8 @@ class Property:
     description: str | None = None
     tags: tuple[str, ...] = ()
     tag_descriptions: tuple[str, ...] | None = None
+
+    __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Property):
@@ -167,8 +170,8 @@ class SegmentProperties:
     Examples
     --------
     >>> name = Property(id="label", type="label", values=("soma", ""))
-    >>> SegmentProperties(ids=np.array([5, 7], np.uint64), properties=(name,)).to_bytes().decode()[46:]
-    '"inline":{"ids":["5","7"],"properties":[{"id":"label","type":"label","values":["soma",""]}]}}\\n'
+    >>> SegmentProperties(ids=np.array([5, 7], np.uint64), properties=(name,)).to_bytes().decode()[46:-1]
+    '"inline":{"ids":["5","7"],"properties":[{"id":"label","type":"label","values":["soma",""]}]}}'
     """
 
     ids: npt.NDArray[np.uint64]
@@ -178,6 +181,8 @@ class SegmentProperties:
         problems = _problems(self.ids, self.properties)
         if problems:
             raise UsageError("these are no segment properties:\n" + _listing(problems))
+
+    __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SegmentProperties):
@@ -280,7 +285,7 @@ def _is_tag_list(item: Any, count: int) -> bool:
     return (
         isinstance(item, tuple)
         and all(type(n) is int and 0 <= n < count for n in item)
-        and all(a < b for a, b in zip(item, item[1:], strict=False))
+        and all(a < b for a, b in pairwise(item))
     )
 
 
