@@ -239,7 +239,7 @@ def _column(header: Header, numbers: npt.NDArray[Any], known: npt.NDArray[np.boo
 
 
 def _parse(cells: Sequence[str], *, decimal_comma: bool) -> npt.NDArray[Any] | None:
-    """Return int64, float64, or objects if whole numbers need more bits; None if a cell is no number, or a code (007)."""
+    """Return int64, float64, or objects if whole numbers need more bits; None if a cell is none, or a code (007)."""
     if max(map(len, cells), default=0) > MOST_LETTERS or any(map(_CODE.fullmatch, cells)):
         return None
     if all(map(_WHOLE.fullmatch, cells)):

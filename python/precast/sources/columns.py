@@ -38,10 +38,10 @@ _FLOAT = re.compile(r"[+-]?([0-9]+[.,][0-9]*|[.,]?[0-9]+)([eE][+-]?[0-9]+)?")
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """The cells of a file: stripped names, rows, the line on which each row ends, and the delimiter."""
+    """The stripped cells of a file: names, columns, the line on which each row ends; and the delimiter."""
 
     names: list[str]
-    cells: list[list[str]]
+    columns: list[list[str]]
     lines: list[int]
     delimiter: str
 
@@ -89,7 +89,8 @@ def read_columns(path: str | os.PathLike[str], id_column: str | None = None) -> 
         if not name:
             unnamed += 1
             continue
-        headers.append((read_header(name), [rows.cells[n][number] for n in sequence]))
+        cells = rows.columns[number]
+        headers.append((read_header(name), [cells[n] for n in sequence]))
     if unnamed:
         text = f"{unnamed} column{'s' if unnamed > 1 else ''} without a name left out"
         findings.append(info_finding("PP104", where, text, "give it a name in the header row"))
@@ -112,14 +113,15 @@ def _read(file: Path) -> _Rows:
     delimiter = _delimiter(file, text)
     before = csv.field_size_limit(LARGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    cells: list[list[str]] = []
+    cells: list[str] = []  # of all rows, one after the other: a million lists would keep the garbage collector busy
     lines: list[int] = []
-    names: list[str] | None = None
+    names: list[str] = []
     try:
         for row in reader:
-            if not any(map(str.strip, row)):
+            text = "".join(row)
+            if not text or text.isspace():
                 continue
-            if names is None:
+            if not names:
                 names = [cell.strip() for cell in row]
                 continue
             if len(row) != len(names):
@@ -128,7 +130,7 @@ def _read(file: Path) -> _Rows:
                     hint="quote cells that hold the delimiter, and write a delimiter for every blank cell",
                     where=where,
                 )
-            cells.append([cell.strip() for cell in row])
+            cells += row
             lines.append(reader.line_num)
     except csv.Error as error:
         raise SourceError(
@@ -138,12 +140,13 @@ def _read(file: Path) -> _Rows:
         ) from None
     finally:
         csv.field_size_limit(before)
-    if names is None:
+    if not names:
         raise SourceError(f"{file.name} is empty", hint="the first row names the columns", where=where)
     twice = [name for name, count in Counter(names).items() if count > 1 and name]
     if twice:
         raise SourceError(f"{file.name}: two columns are named {twice[0]!r}", hint="rename one of them", where=where)
-    return _Rows(names, cells, lines, delimiter)
+    columns = [list(map(str.strip, cells[at :: len(names)])) for at in range(len(names))]
+    return _Rows(names, columns, lines, delimiter)
 
 
 def _decode(data: bytes, where: str) -> str:
@@ -198,7 +201,7 @@ def _find_id_column(rows: _Rows, wanted: str | None, where: str) -> int:
 
 
 def _ids(rows: _Rows, at: int, where: str) -> npt.NDArray[np.uint64]:
-    cells = [row[at] for row in rows.cells]
+    cells = rows.columns[at]
     if all(map(str.isdecimal, cells)) and "".join(cells).isascii() and max(map(len, cells), default=0) <= MOST_DIGITS:
         numbers = list(map(int, cells))
         if max(numbers, default=0) <= LARGEST_ID:
