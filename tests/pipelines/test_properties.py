@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -80,7 +82,7 @@ def test_a_dataset_of_another_program_is_counted(dataset, labels, monkeypatch) -
     wanted = (dataset / "segment_properties" / "info").read_bytes()
     (dataset / "label_table.npy").unlink()
     monkeypatch.setattr(label_statistics, "BLOCK_BYTES", 5 * 16**3 * 4)
-    moved = []
+    moved: list[Any] = []
 
     class Listener:
         def phase(self, text: str, total_bytes: int) -> None:
@@ -344,3 +346,12 @@ def test_cloudvolume_opens_the_volume_with_its_properties(dataset, labels) -> No
     volume = cloudvolume.CloudVolume(f"file://{dataset}", progress=False)
     assert volume.info["segment_properties"] == "segment_properties"
     np.testing.assert_array_equal(np.asarray(volume[:])[..., 0].T, labels)
+
+
+@pytest.mark.parametrize(
+    "name", ["pipelines.properties", "precomputed.segment_properties", "precomputed.json_text", "sources.column_types"]
+)
+def test_examples(name) -> None:
+    result = doctest.testmod(importlib.import_module(f"precast.{name}"))
+    assert result.attempted > 0
+    assert result.failed == 0

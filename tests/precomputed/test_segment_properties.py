@@ -233,7 +233,7 @@ def test_what_would_be_written_is_checked_too() -> None:
         with pytest.raises(UsageError, match=r"properties\[0\].values"):
             SegmentProperties(ids=ids, properties=(Property(id="x", type="number", values=values),))
     with pytest.raises(UsageError, match="uint64"):
-        SegmentProperties(ids=np.array([1, 2]))  # type: ignore[arg-type]
+        SegmentProperties(ids=np.array([1, 2]))
     many = Property(id="t", type="tags", values=((), ()), tags=tuple(f"t{n}" for n in range(65536)))
     with pytest.raises(UsageError, match="at most 65535"):
         SegmentProperties(ids=ids, properties=(many,))

@@ -170,8 +170,8 @@ class SegmentProperties:
     Examples
     --------
     >>> name = Property(id="label", type="label", values=("soma", ""))
-    >>> SegmentProperties(ids=np.array([5, 7], np.uint64), properties=(name,)).to_bytes().decode()[46:-1]
-    '"inline":{"ids":["5","7"],"properties":[{"id":"label","type":"label","values":["soma",""]}]}}'
+    >>> SegmentProperties(ids=np.array([5, 7], np.uint64), properties=(name,)).to_bytes()[43:-1]
+    b'"inline":{"ids":["5","7"],"properties":[{"id":"label","type":"label","values":["soma",""]}]}}'
     """
 
     ids: npt.NDArray[np.uint64]
