@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from precast.dataset import open_volume as open  # noqa: A004
     from precast.geometry import Box, Vec3, VoxelSize
     from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
+    from precast.pipelines.properties import PropertiesOptions, PropertiesSummary, plan_properties, properties
     from precast.pipelines.sample import SampleOptions, sample
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "ConvertOptions",
     "ConvertPlan",
     "ConvertSummary",
+    "PropertiesOptions",
+    "PropertiesSummary",
     "SampleOptions",
     "Scale",
     "Vec3",
@@ -37,6 +40,8 @@ __all__ = [
     "convert",
     "open",
     "plan_conversion",
+    "plan_properties",
+    "properties",
     "sample",
 ]
 
@@ -52,6 +57,10 @@ _HOMES = {
     "ConvertSummary": ("precast.pipelines.convert", "ConvertSummary"),
     "convert": ("precast.pipelines.convert", "convert"),
     "plan_conversion": ("precast.pipelines.convert", "plan_conversion"),
+    "PropertiesOptions": ("precast.pipelines.properties", "PropertiesOptions"),
+    "PropertiesSummary": ("precast.pipelines.properties", "PropertiesSummary"),
+    "plan_properties": ("precast.pipelines.properties", "plan_properties"),
+    "properties": ("precast.pipelines.properties", "properties"),
     "SampleOptions": ("precast.pipelines.sample", "SampleOptions"),
     "sample": ("precast.pipelines.sample", "sample"),
 }

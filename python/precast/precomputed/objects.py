@@ -42,6 +42,7 @@ class ObjectKind(Enum):
     CHUNK = ObjectRule(content_type="application/octet-stream", whole=True, immutable=True)
     SHARD = ObjectRule(content_type="application/octet-stream", whole=False, immutable=True)
     LABEL_TABLE = ObjectRule(content_type="application/octet-stream", whole=False, immutable=True)
+    SEGMENT_PROPERTIES = ObjectRule(content_type="application/json", whole=True, immutable=False)
 
     @property
     def rule(self) -> ObjectRule:
@@ -52,3 +53,4 @@ class ObjectKind(Enum):
 INFO_KEY = "info"
 PROVENANCE_KEY = "provenance"
 LABEL_TABLE_KEY = "label_table.npy"
+SEGMENT_PROPERTIES_DIRECTORY = "segment_properties"
