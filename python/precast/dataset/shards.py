@@ -47,7 +47,7 @@ def read_range(store: Store, key: str, start: int, stop: int) -> bytes:
     FormatError
         If the object ends before ``stop``.
     """
-    data = store.read(key, start, stop) if stop > start else b""
+    data = store.read(key, start, stop) if start < stop < 2**63 else b""
     if len(data) != stop - start:
         raise FormatError(f"{key} ends before byte {stop}", where=key)
     return data
