@@ -22,19 +22,23 @@ if TYPE_CHECKING:
     from precast.geometry import Box, Vec3, VoxelSize
     from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
     from precast.pipelines.sample import SampleOptions, sample
+    from precast.surfaces import Mesh, SurfaceMap, extract_surface
 
 __all__ = [
     "Box",
     "ConvertOptions",
     "ConvertPlan",
     "ConvertSummary",
+    "Mesh",
     "SampleOptions",
     "Scale",
+    "SurfaceMap",
     "Vec3",
     "Volume",
     "VoxelSize",
     "__version__",
     "convert",
+    "extract_surface",
     "open",
     "plan_conversion",
     "sample",
@@ -52,6 +56,9 @@ _HOMES = {
     "ConvertSummary": ("precast.pipelines.convert", "ConvertSummary"),
     "convert": ("precast.pipelines.convert", "convert"),
     "plan_conversion": ("precast.pipelines.convert", "plan_conversion"),
+    "Mesh": ("precast.surfaces", "Mesh"),
+    "SurfaceMap": ("precast.surfaces", "SurfaceMap"),
+    "extract_surface": ("precast.surfaces", "extract_surface"),
     "SampleOptions": ("precast.pipelines.sample", "SampleOptions"),
     "sample": ("precast.pipelines.sample", "sample"),
 }
