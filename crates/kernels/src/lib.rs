@@ -20,6 +20,7 @@ pub mod morton;
 pub mod murmur;
 pub mod parallel;
 pub mod simd;
+pub mod surface;
 pub mod view;
 pub mod weld;
 
