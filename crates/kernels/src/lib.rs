@@ -19,6 +19,7 @@ pub mod mesh;
 pub mod morton;
 pub mod murmur;
 pub mod parallel;
+pub mod pieces;
 pub mod simd;
 pub mod surface;
 pub mod view;
