@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from precast.dataset import Scale, Volume
+    from precast.dataset import Scale, SegmentMesh, TriangleMesh, Volume, VolumeMeshes
     from precast.dataset import open_volume as open  # noqa: A004
     from precast.geometry import Box, Vec3, VoxelSize
     from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
+    from precast.pipelines.export import ExportOptions, ExportSummary, export
     from precast.pipelines.sample import SampleOptions, sample
 
 __all__ = [
@@ -28,13 +29,19 @@ __all__ = [
     "ConvertOptions",
     "ConvertPlan",
     "ConvertSummary",
+    "ExportOptions",
+    "ExportSummary",
     "SampleOptions",
     "Scale",
+    "SegmentMesh",
+    "TriangleMesh",
     "Vec3",
     "Volume",
+    "VolumeMeshes",
     "VoxelSize",
     "__version__",
     "convert",
+    "export",
     "open",
     "plan_conversion",
     "sample",
@@ -45,13 +52,19 @@ _HOMES = {
     "Vec3": ("precast.geometry", "Vec3"),
     "VoxelSize": ("precast.geometry", "VoxelSize"),
     "Scale": ("precast.dataset", "Scale"),
+    "SegmentMesh": ("precast.dataset", "SegmentMesh"),
+    "TriangleMesh": ("precast.dataset", "TriangleMesh"),
     "Volume": ("precast.dataset", "Volume"),
+    "VolumeMeshes": ("precast.dataset", "VolumeMeshes"),
     "open": ("precast.dataset", "open_volume"),
     "ConvertOptions": ("precast.pipelines.convert", "ConvertOptions"),
     "ConvertPlan": ("precast.pipelines.convert", "ConvertPlan"),
     "ConvertSummary": ("precast.pipelines.convert", "ConvertSummary"),
     "convert": ("precast.pipelines.convert", "convert"),
     "plan_conversion": ("precast.pipelines.convert", "plan_conversion"),
+    "ExportOptions": ("precast.pipelines.export", "ExportOptions"),
+    "ExportSummary": ("precast.pipelines.export", "ExportSummary"),
+    "export": ("precast.pipelines.export", "export"),
     "SampleOptions": ("precast.pipelines.sample", "SampleOptions"),
     "sample": ("precast.pipelines.sample", "sample"),
 }
