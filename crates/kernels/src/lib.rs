@@ -11,6 +11,7 @@ pub mod chunks;
 pub mod compressed_segmentation;
 pub mod digest;
 pub mod downsample;
+pub mod draco;
 pub mod error;
 pub mod fragments;
 pub mod gzip;

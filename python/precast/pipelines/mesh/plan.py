@@ -71,8 +71,8 @@ class MeshPlan:
         Bound of the distance between the finest level and the surface of the voxels.
     rows
         Label table of the objects to mesh, by ascending id.
-    everything
-        Whether these are all objects of the volume.
+    labels
+        Number of labels of the volume.
     findings
         What was noticed.
     """
@@ -82,7 +82,7 @@ class MeshPlan:
     scale: int
     max_error_nm: float
     rows: Array
-    everything: bool
+    labels: int
     findings: tuple[Finding, ...]
     budget_bytes: int
     threads: int
@@ -94,6 +94,11 @@ class MeshPlan:
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "volume"}
+
+    @property
+    def everything(self) -> bool:
+        """Whether all labels of the volume are meshed."""
+        return len(self.rows) == self.labels
 
     @property
     def only(self) -> npt.NDArray[np.uint64] | None:
@@ -213,7 +218,7 @@ def make_plan(dataset: str | os.PathLike[str], options: MeshOptions, progress: P
         scale=scale,
         max_error_nm=max_error,
         rows=chosen,
-        everything=len(chosen) == len(rows),
+        labels=len(rows),
         findings=tuple(findings),
         budget_bytes=options.memory or default_budget_bytes(),
         threads=options.thread_count,
