@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from precast.dataset import open_volume as open  # noqa: A004
     from precast.geometry import Box, Vec3, VoxelSize
     from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
+    from precast.pipelines.export import ExportOptions, ExportSummary, export
     from precast.pipelines.mesh import MeshOptions, MeshPlan, MeshSummary, mesh, plan_meshing
     from precast.pipelines.properties import PropertiesOptions, PropertiesSummary, plan_properties, properties
-    from precast.pipelines.export import ExportOptions, ExportSummary, export
     from precast.pipelines.sample import SampleOptions, sample
     from precast.surfaces import Mesh, SurfaceMap, extract_surface
 
@@ -41,8 +41,6 @@ __all__ = [
     "PropertiesOptions",
     "PropertiesSummary",
     "SampleOptions",
-    "SampleOptions",
-    "Scale",
     "Scale",
     "SegmentMesh",
     "SurfaceMap",
