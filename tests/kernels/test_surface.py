@@ -113,8 +113,8 @@ def test_eight_blocks_are_one(labels: NDArray[Any], cut: tuple[int, int, int]) -
     parts = []
     for high in product((False, True), repeat=3):
         spans, closed = [], []
-        for n, at, second in zip(labels.shape, cut, high, strict=True):
-            at = at % n
+        for n, place, second in zip(labels.shape, cut, high, strict=True):
+            at = place % n
             spans.append(slice(at, n) if second else slice(0, min(at + 1, n)))
             closed.append((not second, second) if at else (second, second))
         if any(at % n == 0 and not second for n, at, second in zip(labels.shape, cut, high, strict=True)):
