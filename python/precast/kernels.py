@@ -691,8 +691,8 @@ def extract_surface(
     Examples
     --------
     >>> surfaces = extract_surface(np.full((1, 1, 1), 7, np.uint32))
-    >>> surfaces.ids.tolist(), surfaces.positions[:, 0].tolist(), len(surfaces.faces)
-    ([7], [0, 1, 1, 1, 1, 2], 8)
+    >>> surfaces.ids.tolist(), surfaces.positions.max(axis=0).tolist(), len(surfaces.faces)
+    ([7], [2, 2, 2], 8)
     """
     what = "extracting surfaces"
     sides = [(bool(low), bool(high)) for low, high in closed]
