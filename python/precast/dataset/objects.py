@@ -21,7 +21,7 @@ def attributes(kind: ObjectKind, *, gzipped: bool = False) -> Attributes:
         If it would be gzipped although it is read by ranges.
     """
     if gzipped and not kind.rule.whole:
-        raise UsageError(f"objects of the kind {kind.name} are read by ranges and must not be stored gzipped")
+        raise UsageError(f"objects of the kind {kind.rule.what!r} are read by ranges and must not be stored gzipped")
     return Attributes(content_type=kind.rule.content_type, gzipped=gzipped, immutable=kind.rule.immutable)
 
 
