@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from precast.dataset import Scale, SegmentMesh, TriangleMesh, Volume, VolumeMeshes
     from precast import draco
-    from precast.dataset import Scale, Volume
+    from precast.dataset import Scale, SegmentMesh, TriangleMesh, Volume, VolumeMeshes
     from precast.dataset import open_volume as open  # noqa: A004
     from precast.geometry import Box, Vec3, VoxelSize
     from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
@@ -53,10 +52,10 @@ __all__ = [
     "VoxelSize",
     "__version__",
     "convert",
+    "draco",
     "export",
     "extract_surface",
     "mesh",
-    "draco",
     "open",
     "plan_conversion",
     "plan_meshing",

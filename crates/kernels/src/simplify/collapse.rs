@@ -218,7 +218,8 @@ fn evaluate(work: &Work, u: u32) -> Option<Ring> {
         return None;
     }
     let vertex = &work.vertices[u as usize];
-    let mut ring = Ring { neighbours: [0; MOST_NEIGHBOURS], cost: [f32::INFINITY; MOST_NEIGHBOURS], len: corners.len() };
+    let mut ring =
+        Ring { neighbours: [0; MOST_NEIGHBOURS], cost: [f32::INFINITY; MOST_NEIGHBOURS], len: corners.len() };
     for (k, &corner) in corners.iter().enumerate() {
         let n = work.at(around(corner).0);
         let other = &work.vertices[n as usize];

@@ -112,7 +112,13 @@ pub fn simplify(mesh: &Mesh, options: &Options, scratch: &mut Scratch) -> Result
         work.settle(&frame);
         let error2 = distances.measure(&fine, work, bound2, options.max_error_nm.is_finite());
         let spoilt = volumes.check(&fine, work);
-        eprintln!("  -> faces {} err {} {} spoilt {spoilt} marked {}", work.faces.iter().filter(|f| f[0] != NONE).count(), error2, bound2, work.flags.iter().filter(|f| f.dissolve).count());
+        eprintln!(
+            "  -> faces {} err {} {} spoilt {spoilt} marked {}",
+            work.faces.iter().filter(|f| f[0] != NONE).count(),
+            error2,
+            bound2,
+            work.flags.iter().filter(|f| f.dissolve).count()
+        );
         if error2 <= bound2 && !spoilt {
             let error = f64::from(error2).sqrt() + slack;
             return Ok(finish(work, error * length));

@@ -154,12 +154,7 @@ impl Work {
     }
 
     fn push(&mut self, fine: &Fine, v: usize, limit: f32) {
-        self.vertices.push(Vertex {
-            position: fine.positions[v],
-            normal: [0.0; 3],
-            planes: Quadric::default(),
-            limit,
-        });
+        self.vertices.push(Vertex { position: fine.positions[v], normal: [0.0; 3], planes: Quadric::default(), limit });
         self.spots.push(fine.mesh.positions[v]);
         self.flags.push(Flags::default());
         self.fresh.push(true);
