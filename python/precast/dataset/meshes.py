@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -162,7 +162,7 @@ class VolumeMeshes(ABC):
         return found
 
     def __contains__(self, segment: object) -> bool:
-        return _is_id(segment) and self._has(int(segment))  # type: ignore[call-overload]
+        return _is_id(segment) and self._has(int(segment))
 
     def __len__(self) -> int:
         return len(self.ids())
@@ -192,7 +192,7 @@ class VolumeMeshes(ABC):
         return True
 
 
-def _is_id(segment: object) -> bool:
+def _is_id(segment: object) -> TypeGuard[int]:
     return isinstance(segment, int | np.integer) and not isinstance(segment, bool) and 0 <= int(segment) < 2**64
 
 
