@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from precast import draco
     from precast.dataset import Scale, SegmentMesh, TriangleMesh, Volume, VolumeMeshes
     from precast.dataset import open_volume as open  # noqa: A004
     from precast.geometry import Box, Vec3, VoxelSize
@@ -41,13 +42,15 @@ __all__ = [
     "VoxelSize",
     "__version__",
     "convert",
+    "draco",
     "export",
     "open",
     "plan_conversion",
     "sample",
 ]
 
-_HOMES = {
+# Module and attribute; no attribute: the module itself.
+_HOMES: dict[str, tuple[str, str | None]] = {
     "Box": ("precast.geometry", "Box"),
     "Vec3": ("precast.geometry", "Vec3"),
     "VoxelSize": ("precast.geometry", "VoxelSize"),
@@ -61,6 +64,7 @@ _HOMES = {
     "ConvertPlan": ("precast.pipelines.convert", "ConvertPlan"),
     "ConvertSummary": ("precast.pipelines.convert", "ConvertSummary"),
     "convert": ("precast.pipelines.convert", "convert"),
+    "draco": ("precast.draco", None),
     "plan_conversion": ("precast.pipelines.convert", "plan_conversion"),
     "ExportOptions": ("precast.pipelines.export", "ExportOptions"),
     "ExportSummary": ("precast.pipelines.export", "ExportSummary"),
@@ -77,6 +81,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     module, attribute = _HOMES[name]
-    value = getattr(importlib.import_module(module), attribute)
+    home = importlib.import_module(module)
+    value = home if attribute is None else getattr(home, attribute)
     globals()[name] = value
     return value

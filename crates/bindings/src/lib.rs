@@ -6,6 +6,7 @@ mod bytes;
 mod chunks;
 mod digest;
 mod downsample;
+mod draco;
 mod error;
 mod gzip;
 mod label_table;
@@ -29,6 +30,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(digest::format_digest, module)?)?;
     module.add_function(wrap_pyfunction!(digest::voxel_digest, module)?)?;
     module.add_function(wrap_pyfunction!(downsample::downsample, module)?)?;
+    module.add_function(wrap_pyfunction!(draco::draco_encode, module)?)?;
+    module.add_function(wrap_pyfunction!(draco::draco_decode, module)?)?;
     module.add_class::<label_table::LabelTable>()?;
     Ok(())
 }
