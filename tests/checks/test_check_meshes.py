@@ -185,9 +185,9 @@ def point_cloud(item: Object) -> None:
     cell.stream = bytes(DracoPy.encode(cell.q.astype(np.uint32)))
 
 
-def float_positions(item: Object) -> None:
+def cut_off(item: Object) -> None:
     cell = item.cell(0)
-    cell.stream = bytes(DracoPy.encode(cell.q.astype(np.float32), cell.faces.astype(np.uint32)))
+    cell.stream = cell.stream[:-8]
 
 
 def move(level: list[Cell], value: int, to: int) -> None:
@@ -236,7 +236,7 @@ OBJECTS = [
     ("PC315", orphan),
     ("PC321", bad_stream),
     ("PC321", point_cloud),
-    ("PC321", float_positions),
+    ("PC321", cut_off),
     ("PC322", out_of_range),
     ("PC323", crossing),
     ("PC330", set_origin(OFFSET[0] + 40, OFFSET[1], OFFSET[2])),
@@ -253,6 +253,20 @@ def test_faults_of_an_object(tmp_path, code, plant, sharded) -> None:
     findings = check_meshes(precast.open(write_dataset(tmp_path / "v", objects, sharded=sharded)))
     assert {finding.code for finding in findings} == {code}
     assert all("object 6" in finding.where or "6.index" in finding.where for finding in findings)
+
+
+def test_positions_that_draco_quantised_to_the_cell_are_integers_too(tmp_path) -> None:
+    """As other tools write them: viewers take the steps of the encoder's lattice for positions."""
+    objects = good()
+    for cell in objects[6].levels[0]:
+        if len(cell.faces):
+            q, faces = cell.q.astype(np.float32), cell.faces.astype(np.uint32)
+            options = {"quantization_bits": 10, "quantization_range": 1023, "quantization_origin": [0, 0, 0]}
+            cell.stream = bytes(DracoPy.encode(q, faces, **options))
+    path = write_dataset(tmp_path / "v", objects)
+    assert codes(path) == []
+    found, exact = (precast.open(path).meshes[segment].read().vertices for segment in (6, 4))
+    assert sorted(found.tolist()) == sorted(exact.tolist())
 
 
 def test_a_manifest_of_the_wrong_length(tmp_path) -> None:

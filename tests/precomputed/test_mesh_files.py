@@ -302,7 +302,8 @@ def test_legacy_manifests() -> None:
     data = legacy_meshes.manifest_to_bytes(["5.part0", "x"])
     assert json.loads(data) == {"fragments": ["5.part0", "x"]}
     assert legacy_meshes.parse_manifest(data) == ["5.part0", "x"]
-    for bad in (b"{}", b'{"fragments": "x"}', b'{"fragments": [1]}', b"[]", b""):
+    names = (b'[""]', b'["../x"]', b'["/x"]', b'["a/./b"]', b"[1]", b'"x"', b"null")
+    for bad in (b"{}", b"[]", b"", *(b'{"fragments": %s}' % name for name in names)):
         with pytest.raises(FormatError):
             legacy_meshes.parse_manifest(bad)
 

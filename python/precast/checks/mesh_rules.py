@@ -305,9 +305,12 @@ class LevelSurface:
         edges = np.concatenate([self.faces[:, [0, 1]], self.faces[:, [1, 2]], self.faces[:, [2, 0]]]).astype(np.int64)
         edges = edges[edges[:, 0] != edges[:, 1]]
         low, high = edges.min(axis=1), edges.max(axis=1)
-        codes, inverse = np.unique(low * len(self.vertices) + high, return_inverse=True)
-        balance = np.bincount(inverse, np.where(edges[:, 0] == low, 1.0, -1.0), minlength=len(codes))
-        odd = codes[balance != 0]
+        signed = (low * len(self.vertices) + high) * 2 + (edges[:, 0] == low)
+        signed.sort()
+        codes = signed >> 1
+        begins = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])) if len(codes) else codes
+        balance = np.add.reduceat((signed & 1) * 2 - 1, begins) if len(codes) else codes
+        odd = codes[begins][balance != 0]
         found = np.stack([odd // max(1, len(self.vertices)), odd % max(1, len(self.vertices))], axis=1)
         ends = self.vertices[found]  # (k, 2 ends, 3 axes)
         near = np.abs(ends[:, :, None] - self.bounds_nm) <= self.tolerance_nm  # (k, end, low or high, axis)

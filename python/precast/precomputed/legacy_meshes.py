@@ -59,12 +59,15 @@ def parse_manifest(data: bytes, where: str = "manifest") -> list[str]:
     Raises
     ------
     FormatError
-        If it is not a JSON object with a list of names.
+        If it is not a JSON object with a list of names below the mesh directory.
     """
     value = parse_object(data, where)
     names = value.get("fragments")
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise FormatError(f"{where}: fragments must be a list of names, got {names!r:.60}", where=where)
+    for name in names:
+        if any(part in ("", ".", "..") for part in name.split("/")):
+            raise FormatError(f"{where}: the fragment {name!r:.60} is not below the mesh directory", where=where)
     return names
 
 

@@ -1,6 +1,6 @@
 //! Half-edge collapses in passes: a vertex goes where one of its neighbours is, if the surface stays the same.
 
-use super::geometry::{area_vector, dot, is_sliver, looks_along, sub};
+use super::geometry::{add, area_vector, dot, is_sliver, looks_along, sub};
 use super::work::{NONE, Work, around};
 
 /// Vertices with more neighbours than this neither vanish nor take up others.
@@ -31,7 +31,9 @@ struct Ring {
 
 impl Collapser {
     /// Collapses until at most `target` faces are left or nothing cheaper than the limits is.
-    pub fn run(&mut self, work: &mut Work, target: usize) {
+    ///
+    /// After a rebuild only what is `fresh` goes, if `all` is false.
+    pub fn run(&mut self, work: &mut Work, target: usize, all: bool) {
         let n = work.vertices.len();
         self.cost.clear();
         self.cost.resize(n, f32::NAN);
@@ -39,7 +41,7 @@ impl Collapser {
         self.mark.resize(n, 0);
         self.stamp = 0;
         self.live.clear();
-        self.live.extend((0..n as u32).filter(|&v| !work.flags[v as usize].locked));
+        self.live.extend((0..n as u32).filter(|&v| !work.flags[v as usize].locked && (all || work.fresh[v as usize])));
         let mut faces = work.faces.len();
         while faces > target {
             let threshold = self.plan(work, (faces - target).div_ceil(2));
@@ -198,7 +200,9 @@ impl Collapser {
         planes.shift(sub(stays.position, gone.position));
         stays.planes.add(&planes);
         stays.limit = stays.limit.min(gone.limit);
-        stays.normal = super::geometry::add(stays.normal, gone.normal);
+        stays.normal = add(stays.normal, gone.normal);
+        stays.volume += gone.volume;
+        stays.members += gone.members;
         work.flags[vi].changed = true;
         self.cost[vi] = f32::NAN;
     }
@@ -218,8 +222,7 @@ fn evaluate(work: &Work, u: u32) -> Option<Ring> {
         return None;
     }
     let vertex = &work.vertices[u as usize];
-    let mut ring =
-        Ring { neighbours: [0; MOST_NEIGHBOURS], cost: [f32::INFINITY; MOST_NEIGHBOURS], len: corners.len() };
+    let mut ring = Ring { neighbours: [0; MOST_NEIGHBOURS], cost: [f32::INFINITY; MOST_NEIGHBOURS], len: corners.len() };
     for (k, &corner) in corners.iter().enumerate() {
         let n = work.at(around(corner).0);
         let other = &work.vertices[n as usize];
@@ -249,7 +252,7 @@ fn keeps_shape(work: &Work, u: u32, v: u32) -> bool {
         triangle[(corner % 3) as usize] = target;
         let new = area_vector(triangle);
         let [a, b, c] = face.map(|w| work.vertices[w as usize].normal);
-        let reference = super::geometry::add(super::geometry::add(a, b), c);
+        let reference = add(add(a, b), c);
         if !looks_along(new, old, 0.2) || dot(new, reference) <= 0.0 || is_sliver(triangle, new) {
             return false;
         }

@@ -46,6 +46,7 @@ impl Distances {
     pub fn measure(&mut self, fine: &Fine, work: &mut Work, bound: f32, exact: bool) -> f32 {
         self.linked = false;
         let mut greatest = self.from_input(fine, work, bound);
+        if std::env::var("DBG").is_ok() { eprintln!("fwd {greatest} marked {}", work.flags.iter().filter(|f| f.dissolve).count()); }
         group(work.vertices.len(), work.rep.iter().copied(), &mut self.first_member, &mut self.members);
         for f in 0..work.faces.len() {
             let face = work.faces[f];
@@ -81,11 +82,12 @@ impl Distances {
                 continue;
             }
             let mut nearest = distance2(position, work.vertices[rep as usize].position);
-            search(work, position, rep, greatest, &mut nearest);
-            if nearest > greatest {
+            let enough = greatest.min(bound);
+            search(work, position, rep, enough, &mut nearest);
+            if nearest > enough {
                 for k in 0..work.count[rep as usize] {
                     let corner = work.corners[(work.first[rep as usize] + k) as usize];
-                    search(work, position, work.at(around(corner).0), greatest, &mut nearest);
+                    search(work, position, work.at(around(corner).0), enough, &mut nearest);
                 }
             }
             if nearest > bound {
@@ -108,6 +110,7 @@ impl Distances {
         bound: f32,
         exact: bool,
     ) -> f32 {
+        let enough = enough.min(bound);
         let (mut nearest, mut vertex) = (f32::INFINITY, NONE);
         for &corner in corners {
             let range = self.first_member[corner as usize] as usize..self.first_member[corner as usize + 1] as usize;

@@ -99,33 +99,31 @@ pub fn simplify(mesh: &Mesh, options: &Options, scratch: &mut Scratch) -> Result
     let Scratch { positions, work, patches, collapser, distances, volumes } = scratch;
     positions.clear();
     positions.extend(mesh.positions.iter().map(|&spot| frame.place(spot)));
-    let fine = Fine { mesh, positions, frame };
+    let fine = Fine { mesh, positions };
     patches.find(mesh, options.patch, &mut work.rep);
     work.start(&fine, limit);
     work.place_patches(&frame);
-    work.repair(&fine, limit, false);
+    work.repair(&fine, 1.0);
+    volumes.start(work);
+    if volumes.check(work) {
+        work.dissolve(&fine, 1.0);
+        work.repair(&fine, 1.0);
+    }
     for round in 0..ROUNDS {
-        eprintln!("round {round} verts {} faces {} target {target}", work.vertices.len(), work.faces.len());
         work.lock_edges();
-        collapser.run(work, target);
+        let excess = target > 0 && work.faces.len() > target + target / 20;
+        collapser.run(work, target, round == 0 || excess);
         work.resolve();
         work.settle(&frame);
-        let error2 = distances.measure(&fine, work, bound2, options.max_error_nm.is_finite());
-        let spoilt = volumes.check(&fine, work);
-        eprintln!(
-            "  -> faces {} err {} {} spoilt {spoilt} marked {}",
-            work.faces.iter().filter(|f| f[0] != NONE).count(),
-            error2,
-            bound2,
-            work.flags.iter().filter(|f| f.dissolve).count()
-        );
-        if error2 <= bound2 && !spoilt {
+        let error2 = distances.measure(&fine, work, bound2, options.max_error_nm.is_finite() || std::env::var("EXACT").is_ok());
+        if std::env::var("DBG").is_ok() { eprintln!("{round} faces {} err {} {} marked {}", work.faces.iter().filter(|f| f[0] != NONE).count(), error2, bound2, work.flags.iter().filter(|f| f.dissolve).count());}
+        if !volumes.check(work) && error2 <= bound2 {
             let error = f64::from(error2).sqrt() + slack;
             return Ok(finish(work, error * length));
         }
-        let careful = if round == 0 { limit / 16.0 } else { 0.0 };
-        work.dissolve(&fine, careful, round > 0);
-        work.repair(&fine, careful, round > 0);
+        let care = if round == 0 { 1.0 / 16.0 } else { 0.0 };
+        work.dissolve(&fine, care);
+        work.repair(&fine, care);
     }
     Ok(unchanged(mesh))
 }

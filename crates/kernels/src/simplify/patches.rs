@@ -107,7 +107,7 @@ impl Work {
     /// Puts every patch where its planes meet best, on the snapping lattice; marks those that stray too far.
     pub fn place_patches(&mut self, frame: &Frame) {
         for v in 0..self.vertices.len() {
-            let size = self.old.sizes[v];
+            let size = self.vertices[v].members;
             if size < 2 {
                 continue;
             }
@@ -132,7 +132,7 @@ impl Work {
     }
 
     /// Takes patches apart until what is left is the same surface.
-    pub fn repair(&mut self, fine: &Fine, limit: f32, frozen: bool) {
+    pub fn repair(&mut self, fine: &Fine, care: f32) {
         loop {
             self.link();
             self.find_fans();
@@ -140,7 +140,7 @@ impl Work {
             if !self.flags.iter().any(|flags| flags.dissolve) {
                 return;
             }
-            self.dissolve(fine, limit, frozen);
+            self.dissolve(fine, care);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! No object may vanish or turn inside out.
 
-use super::work::{Fan, Fine, NONE, Work};
+use super::geometry::{area_vector, dot};
+use super::work::{Fan, NONE, Work};
 
-/// Closed components of the input with at most so many faces keep their volume within `SMALL_CHANGE`.
-const SMALL: u32 = 128;
+/// Closed components of the input with at most so many vertices keep their volume within `SMALL_CHANGE`.
+const SMALL: u32 = 64;
 const SMALL_CHANGE: f64 = 0.3;
 
 #[derive(Default)]
@@ -12,11 +13,14 @@ pub struct Volumes {
     parts: Vec<Part>,
 }
 
+/// A component, with six times its volume.
 #[derive(Debug, Clone, Copy, Default)]
 struct Part {
     before: f64,
     after: f64,
-    faces: u32,
+    /// Six times its area.
+    area: f64,
+    members: u32,
     open: bool,
     spoilt: bool,
 }
@@ -31,64 +35,74 @@ fn find(parent: &mut [u32], mut v: u32) -> u32 {
 }
 
 impl Volumes {
-    /// Marks the clusters of components whose volume is no longer theirs; whether there are any.
-    pub fn check(&mut self, fine: &Fine, work: &mut Work) -> bool {
+    /// Finds the components, and keeps collapses in small ones within a part of their thickness.
+    pub fn start(&mut self, work: &mut Work) {
         let n = work.vertices.len();
         self.component.clear();
         self.component.extend(0..n as u32);
         for &[a, b, c] in &work.faces {
-            if a == NONE {
-                continue;
-            }
             for (v, w) in [(a, b), (b, c)] {
                 let (r, s) = (find(&mut self.component, v), find(&mut self.component, w));
                 self.component[r.max(s) as usize] = r.min(s);
             }
         }
-        for v in 0..n {
-            self.component[v] = self.component[self.component[v] as usize];
-        }
         self.parts.clear();
-        self.parts.resize(n, Part::default());
-        for face in &fine.mesh.faces {
-            let id = self.component[work.rep[face[0] as usize] as usize];
-            let part = &mut self.parts[id as usize];
-            part.faces += 1;
-            part.before += volume6(face.map(|v| fine.positions[v as usize]));
+        for v in 0..n {
+            let above = self.component[v] as usize;
+            // parents come before their children, and hold the number of their part by then
+            self.component[v] = if above == v {
+                self.parts.push(Part::default());
+                self.parts.len() as u32 - 1
+            } else {
+                self.component[above]
+            };
+            let vertex = &mut work.vertices[v];
+            vertex.part = self.component[v];
+            let part = &mut self.parts[vertex.part as usize];
+            part.before += f64::from(vertex.volume);
+            part.area += f64::from(vertex.planes.weight);
+            part.members += vertex.members;
+            part.open |= matches!(work.fans[v], Fan::Open | Fan::Odd);
         }
-        for f in 0..work.faces.len() {
-            if work.faces[f][0] != NONE {
-                let id = self.component[work.faces[f][0] as usize];
-                self.parts[id as usize].after += volume6(work.triangle(f));
+        for vertex in &mut work.vertices {
+            let part = &self.parts[vertex.part as usize];
+            if !part.open && part.members <= SMALL {
+                let thickness = SMALL_CHANGE * part.before / part.area;
+                vertex.limit = vertex.limit.min((thickness * thickness) as f32);
             }
         }
-        for v in 0..n {
-            if matches!(work.fans[v], Fan::Open | Fan::Odd) {
-                self.parts[self.component[v] as usize].open = true;
+    }
+
+    /// Marks the clusters of components whose volume is no longer theirs; whether there are any.
+    pub fn check(&mut self, work: &mut Work) -> bool {
+        for part in &mut self.parts {
+            part.after = 0.0;
+        }
+        for f in 0..work.faces.len() {
+            let face = work.faces[f];
+            if face[0] != NONE {
+                let triangle = work.triangle(f);
+                let volume = dot(area_vector(triangle), triangle[0]);
+                self.parts[work.vertices[face[0] as usize].part as usize].after += f64::from(volume);
             }
         }
         let mut found = false;
         for part in &mut self.parts {
             let turned = part.before != 0.0 && part.after * part.before <= 0.0;
-            let changed = part.faces <= SMALL && (part.after - part.before).abs() > SMALL_CHANGE * part.before.abs();
-            part.spoilt = part.faces > 0 && !part.open && (turned || changed);
+            let change = (part.after - part.before).abs();
+            let shrunk = part.members <= SMALL && change > SMALL_CHANGE * part.before.abs();
+            part.spoilt = !part.open && (turned || shrunk);
             found |= part.spoilt;
         }
         if !found {
             return false;
         }
         let mut marked = false;
-        for v in 0..n as u32 {
-            if self.parts[self.component[v as usize] as usize].spoilt {
+        for v in 0..work.vertices.len() as u32 {
+            if self.parts[work.vertices[v as usize].part as usize].spoilt {
                 marked |= work.mark(v);
             }
         }
         marked
     }
-}
-
-/// Six times the signed volume between a triangle and the origin.
-fn volume6(triangle: [[f32; 3]; 3]) -> f64 {
-    let [a, b, c] = triangle.map(|p| p.map(f64::from));
-    a[0] * (b[1] * c[2] - b[2] * c[1]) + a[1] * (b[2] * c[0] - b[0] * c[2]) + a[2] * (b[0] * c[1] - b[1] * c[0])
 }

@@ -1,6 +1,6 @@
 //! The mesh that is being reduced, and the map from the input's vertices to it.
 
-use super::geometry::{Vec3, add, area_vector, dot, is_sliver, looks_along, scale, sub};
+use super::geometry::{Vec3, add, area_vector, dot, is_sliver, scale, sub};
 use super::quadric::Quadric;
 use crate::mesh::Mesh;
 
@@ -13,7 +13,6 @@ const LONGEST_CHAIN: usize = 256;
 pub struct Fine<'a> {
     pub mesh: &'a Mesh,
     pub positions: &'a [Vec3],
-    pub frame: Frame,
 }
 
 /// From the integer lattice to lengths in which a voxel is about one.
@@ -69,6 +68,12 @@ pub struct Vertex {
     pub planes: Quadric,
     /// Greatest mean squared distance to the planes that a collapse may lead to.
     pub limit: f32,
+    /// Six times the volume under its share of the input's faces.
+    pub volume: f32,
+    /// Vertices of the input that it stands for.
+    pub members: u32,
+    /// The component that it belongs to.
+    pub part: u32,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -102,7 +107,8 @@ pub struct Work {
     pub parent: Vec<u32>,
     pub old: Old,
     next: Vec<u32>,
-    fresh: Vec<bool>,
+    /// Came with the last rebuild.
+    pub fresh: Vec<bool>,
 }
 
 /// The vertices before a rebuild, and the members of clusters while these are made.
@@ -112,7 +118,6 @@ pub struct Old {
     spots: Vec<[i32; 3]>,
     flags: Vec<Flags>,
     pub sums: Vec<Vec3>,
-    pub sizes: Vec<u32>,
 }
 
 #[inline(always)]
@@ -132,36 +137,44 @@ impl Work {
         self.flags.clear();
         self.fresh.clear();
         self.old.sums.clear();
-        self.old.sizes.clear();
         self.next.clear();
         self.next.resize(fine.positions.len(), NONE);
         for v in 0..fine.positions.len() {
             let root = self.rep[v] as usize;
             if self.next[root] == NONE {
                 self.next[root] = self.vertices.len() as u32;
-                self.push(fine, v, limit);
+                self.push(fine, v, limit, 0);
+                self.vertices.last_mut().expect("just pushed").members = 0;
                 self.old.sums.push([0.0; 3]);
-                self.old.sizes.push(0);
             }
             let id = self.next[root];
             self.rep[v] = id;
             let id = id as usize;
             // relative to the first member, for the sake of single precision
             self.old.sums[id] = add(self.old.sums[id], sub(fine.positions[v], self.vertices[id].position));
-            self.old.sizes[id] += 1;
+            self.vertices[id].members += 1;
         }
         self.map_faces(fine);
     }
 
-    fn push(&mut self, fine: &Fine, v: usize, limit: f32) {
-        self.vertices.push(Vertex { position: fine.positions[v], normal: [0.0; 3], planes: Quadric::default(), limit });
+    fn push(&mut self, fine: &Fine, v: usize, limit: f32, part: u32) {
+        self.vertices.push(Vertex {
+            position: fine.positions[v],
+            normal: [0.0; 3],
+            planes: Quadric::default(),
+            limit,
+            volume: 0.0,
+            members: 1,
+            part,
+        });
         self.spots.push(fine.mesh.positions[v]);
         self.flags.push(Flags::default());
         self.fresh.push(true);
     }
 
-    /// Takes the marked clusters apart; their members come back where they were, with the given limit.
-    pub fn dissolve(&mut self, fine: &Fine, limit: f32, frozen: bool) {
+    /// Takes the marked clusters apart; their members come back where they were, to be merged with `care`: that share
+    /// of their limit, or never if it is zero.
+    pub fn dissolve(&mut self, fine: &Fine, care: f32) {
         std::mem::swap(&mut self.vertices, &mut self.old.vertices);
         std::mem::swap(&mut self.spots, &mut self.old.spots);
         std::mem::swap(&mut self.flags, &mut self.old.flags);
@@ -175,8 +188,9 @@ impl Work {
             let was = self.rep[v] as usize;
             if self.old.flags[was].dissolve {
                 self.rep[v] = self.vertices.len() as u32;
-                self.push(fine, v, limit.min(self.old.vertices[was].limit));
-                self.flags.last_mut().expect("just pushed").locked = frozen;
+                let Vertex { limit, part, .. } = self.old.vertices[was];
+                self.push(fine, v, limit * care, part);
+                self.flags.last_mut().expect("just pushed").locked = care == 0.0;
                 continue;
             }
             if self.next[was] == NONE {
@@ -210,6 +224,9 @@ impl Work {
                 continue;
             }
             let inverse = 1.0 / length2.sqrt();
+            if fresh[0] {
+                self.vertices[a as usize].volume += dot(area, corners[0]);
+            }
             let mut add_to = |id: u32, times: f32| {
                 let vertex = &mut self.vertices[id as usize];
                 vertex.planes.add_plane(area, inverse, sub(corners[0], vertex.position), times);
@@ -321,20 +338,24 @@ impl Work {
                 }
             }
         }
+        let dbg = std::env::var("DBG").is_ok(); if dbg { eprintln!("   fans {}", self.flags.iter().filter(|f| f.dissolve).count()); } let (mut n1, mut n2) = (0, 0);
         for f in 0..self.faces.len() {
             let face = self.faces[f];
-            if !face.iter().any(|&v| self.flags[v as usize].changed) {
+            // among the others nothing has happened
+            if !face.iter().any(|&v| self.flags[v as usize].changed) || !face.iter().any(|&v| self.fresh[v as usize]) {
                 continue;
             }
             let triangle = self.triangle(f);
             let area = area_vector(triangle);
-            let [a, b, c] = face.map(|v| self.vertices[v as usize].normal);
-            if !looks_along(area, add(add(a, b), c), 0.2) || is_sliver(triangle, area) {
+            let [a, b, c] = face.map(|v| { let n = self.vertices[v as usize].normal; let l = dot(n, n).sqrt(); if l > 0.0 { scale(n, 1.0 / l) } else { n } });
+            if dot(area, add(add(a, b), c)) <= 0.0 || is_sliver(triangle, area) {
+                if is_sliver(triangle, area) { n2 += 1 } else { n1 += 1 }
                 for v in face {
                     found |= self.mark(v);
                 }
             }
         }
+        if dbg { eprintln!("   flip {n1} sliver {n2} marked {}", self.flags.iter().filter(|f| f.dissolve).count()); }
         found
     }
 

@@ -39,7 +39,7 @@ def save_arrays(spool: Path, name: str, arrays: Mapping[str, Array], **more: Any
     places, at = [], 0
     for key, array in arrays.items():
         at = -(-at // ALIGNMENT) * ALIGNMENT
-        places.append([key, array.dtype.str, list(array.shape), at])
+        places.append([key, np.lib.format.dtype_to_descr(array.dtype), list(array.shape), at])
         at += array.nbytes
     header = json.dumps({"arrays": places, "more": more}).encode() + b"\n"
     base = -(-len(header) // ALIGNMENT) * ALIGNMENT
@@ -67,11 +67,18 @@ def load_arrays(spool: Path, name: str) -> tuple[dict[str, Array], dict[str, Any
     except OSError as error:
         raise translate_os_error(error, "reading", path) from None
     arrays = {}
-    for key, dtype, shape, at in header["arrays"]:
-        count = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    for key, described, shape, at in header["arrays"]:
+        dtype = np.dtype(described if isinstance(described, str) else [_field(field) for field in described])
+        count = int(np.prod(shape)) * dtype.itemsize
         raw = np.asarray(whole[len(line) + at : len(line) + at + count])
         arrays[key] = raw.view(dtype).reshape(shape) if count else np.zeros(shape, dtype)
     return arrays, header["more"]
+
+
+def _field(field: list[Any]) -> tuple[Any, ...]:
+    """Return one field of a dtype as NumPy wants it; JSON has made its tuples lists."""
+    name, kind, *shape = field
+    return (name, kind, tuple(shape[0])) if shape else (name, kind)
 
 
 class Shelf:
