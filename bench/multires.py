@@ -64,6 +64,8 @@ class Meshes:
                 at += int(length)
         lattice, welded = weld(np.concatenate(positions), np.concatenate(faces))
         step = np.asarray(manifest.chunk_shape, np.float64) * 2**lod / self._steps
-        stored = np.asarray(manifest.grid_origin, np.float64) + np.asarray(manifest.vertex_offsets[lod]) + lattice * step
+        stored = (
+            np.asarray(manifest.grid_origin, np.float64) + np.asarray(manifest.vertex_offsets[lod]) + lattice * step
+        )
         model = stored @ self._transform[:3, :3].T + self._transform[:3, 3]
         return LevelOfDetail((model, welded), int((lengths > 0).sum()), sizes[lod])

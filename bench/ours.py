@@ -12,7 +12,7 @@ from bench.data import Voxels
 from precast import kernels
 from precast.geometry import Vec3
 
-__all__ = ["decode", "digest", "downsample", "encode", "label_table"]
+__all__ = ["decode", "digest", "downsample", "encode", "extract", "label_table"]
 
 
 def encode(pieces: Sequence[Voxels], block: int) -> list[bytes]:
@@ -38,6 +38,12 @@ def downsample(data: Voxels, factors: Sequence[int], method: kernels.DownsampleM
         level = kernels.downsample(level, Vec3.of(factors), method, threads=1)
         reduced.append(level[0])
     return reduced
+
+
+def extract(data: Voxels) -> dict[int, tuple[Voxels, Voxels]]:
+    """Return positions, in half voxels, and faces of the closed surface of every label of ``data`` (z, y, x)."""
+    found = kernels.extract_surface(data)
+    return {one: found.get(at) for at, one in enumerate(found.ids.tolist())}
 
 
 def label_table(data: Voxels) -> Any:

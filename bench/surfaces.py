@@ -65,7 +65,9 @@ class Deviation:
 
 def weld(positions: Points, faces: Faces) -> Surface:
     """Return the surface with one vertex for each distinct position; positions must be integers to mean anything."""
-    packed = np.ascontiguousarray(positions).view([("x", positions.dtype), ("y", positions.dtype), ("z", positions.dtype)])
+    packed = np.ascontiguousarray(positions).view(
+        [("x", positions.dtype), ("y", positions.dtype), ("z", positions.dtype)]
+    )
     _, first, inverse = np.unique(packed.ravel(), return_index=True, return_inverse=True)
     return positions[first], inverse[faces]
 
@@ -190,7 +192,9 @@ class _Triangles:
         normal = np.cross(ab, ac)
         length = np.sqrt((normal**2).sum(axis=1))
         normal /= np.where(length > 0, length, 1)[:, None]
-        self._origin, self._ab, self._ac, self._normal = (np.ascontiguousarray(v.T) for v in (corners[:, 0], ab, ac, normal))
+        self._origin, self._ab, self._ac, self._normal = (
+            np.ascontiguousarray(v.T) for v in (corners[:, 0], ab, ac, normal)
+        )
         self._abab, self._abac, self._acac = (ab * ab).sum(axis=1), (ab * ac).sum(axis=1), (ac * ac).sum(axis=1)
 
     def __len__(self) -> int:

@@ -135,7 +135,8 @@ def _handler(data: Path, client: Path, log: list[Request], over: threading.Event
             else:
                 self._answer(HTTPStatus.NO_CONTENT if path == "/favicon.ico" else HTTPStatus.NOT_FOUND)
 
-        do_HEAD = do_GET
+        def do_HEAD(self) -> None:
+            self.do_GET()
 
         def do_OPTIONS(self) -> None:
             self._answer(HTTPStatus.NO_CONTENT, headers={"Access-Control-Allow-Headers": "Range"})
@@ -222,14 +223,22 @@ def open_viewer(data: Path) -> Iterator[Viewer]:
 
 def _listen(page: Any, problems: list[str]) -> None:
     """Note everything that goes wrong in a page."""
+
+    def failed(request: Any) -> None:
+        # The stream of events ends when the page is left.
+        if "/events/" not in request.url:
+            problems.append(f"failed: {request.url}: {request.failure}")
+
+    def answered(answer: Any) -> None:
+        if not answer.ok:
+            problems.append(f"{answer.status} for {answer.url}")
+
+    def said(line: Any) -> None:
+        if line.type == "error":
+            problems.append(f"console: {line.text}")
+
+    page.on("requestfailed", failed)
+    page.on("response", answered)
+    page.on("console", said)
     page.on("pageerror", lambda error: problems.append(f"exception: {error}"))
-    page.on("requestfailed", lambda request: _failed(request, problems))
-    page.on("response", lambda answer: answer.ok or problems.append(f"{answer.status} for {answer.url}"))
-    page.on("console", lambda line: line.type == "error" and problems.append(f"console: {line.text}"))
     page.on("crash", lambda _: problems.append("the page crashed"))
-
-
-def _failed(request: Any, problems: list[str]) -> None:
-    # The stream of events ends when the page is left.
-    if "/events/" not in request.url:
-        problems.append(f"failed: {request.url}: {request.failure}")

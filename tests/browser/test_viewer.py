@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import mesh_files
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+import mesh_files
 import viewer_page
 
 Pixels = npt.NDArray[np.uint8]
