@@ -21,22 +21,37 @@ if TYPE_CHECKING:
     from precast.dataset import open_volume as open  # noqa: A004
     from precast.geometry import Box, Vec3, VoxelSize
     from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
+    from precast.pipelines.mesh import MeshOptions, MeshPlan, MeshSummary, mesh, plan_meshing
+    from precast.pipelines.properties import PropertiesOptions, PropertiesSummary, plan_properties, properties
     from precast.pipelines.sample import SampleOptions, sample
+    from precast.surfaces import Mesh, SurfaceMap, extract_surface
 
 __all__ = [
     "Box",
     "ConvertOptions",
     "ConvertPlan",
     "ConvertSummary",
+    "Mesh",
+    "MeshOptions",
+    "MeshPlan",
+    "MeshSummary",
+    "PropertiesOptions",
+    "PropertiesSummary",
     "SampleOptions",
     "Scale",
+    "SurfaceMap",
     "Vec3",
     "Volume",
     "VoxelSize",
     "__version__",
     "convert",
+    "extract_surface",
+    "mesh",
     "open",
     "plan_conversion",
+    "plan_meshing",
+    "plan_properties",
+    "properties",
     "sample",
 ]
 
@@ -52,6 +67,18 @@ _HOMES = {
     "ConvertSummary": ("precast.pipelines.convert", "ConvertSummary"),
     "convert": ("precast.pipelines.convert", "convert"),
     "plan_conversion": ("precast.pipelines.convert", "plan_conversion"),
+    "MeshOptions": ("precast.pipelines.mesh", "MeshOptions"),
+    "MeshPlan": ("precast.pipelines.mesh", "MeshPlan"),
+    "MeshSummary": ("precast.pipelines.mesh", "MeshSummary"),
+    "mesh": ("precast.pipelines.mesh", "mesh"),
+    "plan_meshing": ("precast.pipelines.mesh", "plan_meshing"),
+    "PropertiesOptions": ("precast.pipelines.properties", "PropertiesOptions"),
+    "PropertiesSummary": ("precast.pipelines.properties", "PropertiesSummary"),
+    "plan_properties": ("precast.pipelines.properties", "plan_properties"),
+    "properties": ("precast.pipelines.properties", "properties"),
+    "Mesh": ("precast.surfaces", "Mesh"),
+    "SurfaceMap": ("precast.surfaces", "SurfaceMap"),
+    "extract_surface": ("precast.surfaces", "extract_surface"),
     "SampleOptions": ("precast.pipelines.sample", "SampleOptions"),
     "sample": ("precast.pipelines.sample", "sample"),
 }

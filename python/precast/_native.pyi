@@ -41,6 +41,19 @@ def voxel_digest(
     data: npt.NDArray[np.unsignedinteger[Any]], start: tuple[int, int, int], size: tuple[int, int, int], threads: int
 ) -> tuple[int, int]: ...
 def format_digest(lanes: tuple[int, int], size: tuple[int, int, int], channels: int, dtype: str) -> str: ...
+def extract_surface(
+    data: npt.NDArray[Any],
+    start: tuple[int, int, int],
+    closed: Sequence[tuple[bool, bool]],
+    only: npt.NDArray[np.uint64] | None,
+    excluded: npt.NDArray[np.uint64] | None,
+) -> tuple[
+    npt.NDArray[np.uint64],
+    npt.NDArray[np.uint64],
+    npt.NDArray[np.uint64],
+    npt.NDArray[np.int32],
+    npt.NDArray[np.uint32],
+]: ...
 
 class LabelTable:
     def __init__(self) -> None: ...

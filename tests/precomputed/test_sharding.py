@@ -113,6 +113,32 @@ def test_layout_to_the_byte() -> None:
     assert parsed.find(4) is None
 
 
+def test_bytes_before_a_value_are_not_in_the_index() -> None:
+    """Fragments of 201 bytes in front of manifests of 116: the index describes the manifests."""
+    spec = ShardingSpec(
+        preshift_bits=0, minishard_bits=1, shard_bits=0, minishard_index_encoding="raw", data_encoding="raw"
+    )
+    keys = np.array([4, 2, 3], np.uint64)
+    sizes = np.full(3, 116, np.uint64)
+    layout = layout_shard(spec, keys, sizes, before=np.array([201, 50, 201], np.uint64))
+    # body: 50 + 116 (key 2), 201 + 116 (key 4), index (48), 201 + 116 (key 3), index (24)
+    assert layout.index == struct.pack("<4Q", 483, 531, 848, 872)
+    (first, index0), (second, index1) = layout.groups
+    assert (first.tolist(), second.tolist()) == ([1, 0], [2])
+    assert index0 == struct.pack("<6Q", 2, 2, 50, 201, 116, 116)
+    assert index1 == struct.pack("<3Q", 3, 531 + 201, 116)
+    assert layout.size == 32 + 872
+    assert MinishardIndex.parse(index0, spec).find(4) == (32 + 166 + 201, 32 + 483)
+    assert MinishardIndex.parse(index1, spec, file_size=904).find(3) == (32 + 732, 32 + 848)
+
+
+def test_another_order_of_values_and_indices_is_read() -> None:
+    """All values first, as cloud-volume writes: the second minishard's value begins after 201 + 116 + 201 bytes."""
+    spec = ShardingSpec(preshift_bits=0, minishard_bits=1, shard_bits=0, minishard_index_encoding="raw")
+    assert MinishardIndex.parse(struct.pack("<3Q", 2, 201, 116), spec).find(2) == (32 + 201, 32 + 317)
+    assert MinishardIndex.parse(struct.pack("<3Q", 3, 518, 116), spec).find(3) == (32 + 518, 32 + 634)
+
+
 def test_duplicate_keys_are_refused() -> None:
     spec = ShardingSpec(preshift_bits=0, minishard_bits=0, shard_bits=0)
     with pytest.raises(UsageError, match="twice"):

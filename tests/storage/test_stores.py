@@ -60,6 +60,11 @@ class StoreContract:
         assert [stat.key for stat in store.list("b/1")] == ["b/10"]
         assert list(store.list("none/")) == []
 
+    def test_ranges_end_with_the_object(self, store) -> None:
+        store.write("x", b"12345", PLAIN)
+        assert store.read("x", 3, 2**50) == b"45"
+        assert store.read("x", 9, 2**50) == b""
+
     def test_files_are_moved_in(self, store, tmp_path) -> None:
         source = tmp_path / "part"
         source.write_bytes(b"shard")

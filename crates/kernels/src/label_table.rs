@@ -258,7 +258,7 @@ fn run<T: Label>(row: &[T], value: T) -> usize {
 
 /// Spreads ids, which are often consecutive or share their low bits, over the table.
 #[inline(always)]
-fn spread(id: u64) -> usize {
+pub(crate) fn spread(id: u64) -> usize {
     let mixed = (id ^ (id >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 32) as usize
 }

@@ -12,6 +12,7 @@ pub mod compressed_segmentation;
 pub mod digest;
 pub mod downsample;
 pub mod error;
+pub mod fragments;
 pub mod gzip;
 pub mod label_table;
 pub mod mesh;
@@ -19,6 +20,8 @@ pub mod morton;
 pub mod murmur;
 pub mod parallel;
 pub mod simd;
+pub mod surface;
 pub mod view;
+pub mod weld;
 
 pub use error::{Error, Result};

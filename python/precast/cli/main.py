@@ -24,6 +24,7 @@ EXIT_INTERRUPTED = 130
 VERBS = {
     "convert": "precast.cli.convert",
     "inspect": "precast.cli.inspect",
+    "properties": "precast.cli.properties",
     "sample": "precast.cli.sample",
 }
 

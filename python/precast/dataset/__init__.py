@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from precast.dataset.meshes import SegmentMesh, TriangleMesh, VolumeMeshes
 from precast.dataset.volume import Scale, Volume, open_volume
 
-__all__ = ["Scale", "Volume", "open_volume"]
+__all__ = ["Scale", "SegmentMesh", "TriangleMesh", "Volume", "VolumeMeshes", "open_volume"]

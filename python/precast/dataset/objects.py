@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from precast.errors import UsageError
+from precast import kernels
+from precast.errors import ObjectNotFoundError, UsageError
 from precast.precomputed.objects import ObjectKind
-from precast.storage import Attributes
+from precast.storage import Attributes, Store
 
-__all__ = ["attributes"]
+__all__ = ["attributes", "rewrite"]
+
+GZIP_LEVEL = 6
 
 
 def attributes(kind: ObjectKind, *, gzipped: bool = False) -> Attributes:
@@ -18,5 +21,16 @@ def attributes(kind: ObjectKind, *, gzipped: bool = False) -> Attributes:
         If it would be gzipped although it is read by ranges.
     """
     if gzipped and not kind.rule.whole:
-        raise UsageError(f"objects of the kind {kind.name} are read by ranges and must not be stored gzipped")
+        raise UsageError(f"objects of the kind {kind.rule.what!r} are read by ranges and must not be stored gzipped")
     return Attributes(content_type=kind.rule.content_type, gzipped=gzipped, immutable=kind.rule.immutable)
+
+
+def rewrite(store: Store, key: str, data: bytes, kind: ObjectKind) -> None:
+    """Write an object in the form, gzipped or not, in which it is there already, so that never two forms of it are."""
+    try:
+        gzipped = store.stat(key).gzipped
+    except ObjectNotFoundError:
+        gzipped = False
+    if gzipped:
+        data = kernels.gzip_compress(data, GZIP_LEVEL)
+    store.write(key, data, attributes(kind, gzipped=gzipped))

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from precast import kernels
-from precast.errors import FormatError, ObjectNotFoundError, PrecastError
+from precast.dataset.meshes import VolumeMeshes, open_meshes
+from precast.dataset.shards import ShardReader
+from precast.errors import FormatError, ObjectNotFoundError
 from precast.geometry import Box, Vec3
 from precast.precomputed.codecs import codec_of_scale
 from precast.precomputed.info import VolumeInfo
 from precast.precomputed.objects import INFO_KEY
-from precast.precomputed.sharding import MinishardIndex, ShardingSpec
 from precast.storage import LocalStore, ObjectStat, Store
 
 __all__ = ["Scale", "Volume", "open_volume"]
@@ -79,6 +80,25 @@ class Volume:
         """NumPy dtype of the voxels."""
         return np.dtype(self.info.data_type)
 
+    @cached_property
+    def meshes(self) -> VolumeMeshes:
+        """The meshes of a segmentation's objects by id, read when they are asked for.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If the volume's ``info`` names no meshes.
+        FormatError
+            If the ``info`` of the meshes is not one that precast can read.
+        """
+        if self.info.mesh is None:
+            raise ObjectNotFoundError(
+                f"{self.store.url} has no meshes: its info has no key mesh",
+                hint=f"precast mesh {self.store.url} makes them",
+                where=self.store.url,
+            )
+        return open_meshes(self.store, self.info.mesh)
+
     def __repr__(self) -> str:
         size = "x".join(str(n) for n in self.info.scales[0].size)
         return f"<precast.Volume {self.store.url} {self.kind} {self.info.data_type} {size}, {len(self.scales)} scales>"
@@ -100,17 +120,11 @@ class Scale:
         self.channels = info.num_channels
         self.dtype = np.dtype(info.data_type)
         self._codec = codec_of_scale(self.info, info.data_type, info.num_channels)
-        self._minishards = lru_cache(maxsize=256)(self._load_minishard)
+        sharding = self.info.sharding
+        self._shards = None if sharding is None else ShardReader(store, self.info.key, sharding)
 
     def __repr__(self) -> str:
         return f"<precast.Scale {self.info.key} {self.info.box}>"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_minishards"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._minishards = lru_cache(maxsize=256)(self._load_minishard)
 
     @property
     def box(self) -> Box:
@@ -179,17 +193,9 @@ class Scale:
 
     def stored_chunks(self) -> int:
         """Count the chunks that are stored, from the objects that are there."""
-        spec = self.info.sharding
-        names = [stat.key.rpartition("/")[2] for stat in self.objects()]
-        if spec is None:
-            return len(names)
-        count = 0
-        for name in names:
-            if name.endswith(".shard"):
-                for minishard in range(1 << spec.minishard_bits):
-                    index = self._minishards(name, minishard)
-                    count += len(index.keys) if index is not None else 0
-        return count
+        if self._shards is None:
+            return sum(1 for _ in self.objects())
+        return sum(len(stored.index.keys) for stored in self._shards.minishards())
 
     # ---- chunks
 
@@ -218,45 +224,12 @@ class Scale:
         return True
 
     def _payload(self, name: str, key: int) -> bytes | None:
-        spec = self.info.sharding
-        if spec is None:
-            try:
-                return self.store.read(name)
-            except ObjectNotFoundError:
-                return None
-        shard, minishard = (int(part[0]) for part in spec.place(np.array([key], np.uint64)))
-        shard_name = spec.shard_name(shard)
-        index = self._minishards(shard_name, minishard)
-        found = index.find(key) if index is not None else None
-        if found is None:
-            return None
-        data = self._read_range(f"{self.info.key}/{shard_name}", *found)
-        return spec.decode_value(data, self._codec.max_payload_bytes)
-
-    def _read_range(self, key: str, start: int, stop: int) -> bytes:
-        data = self.store.read(key, start, stop)
-        if len(data) != stop - start:
-            raise FormatError(f"{key} ends before byte {stop}", where=key)
-        return data
-
-    def _load_minishard(self, shard_name: str, minishard: int) -> MinishardIndex | None:
-        spec = self.info.sharding
-        assert isinstance(spec, ShardingSpec)  # only called for sharded scales
-        key = f"{self.info.key}/{shard_name}"
+        if self._shards is not None:
+            return self._shards.read(key, self._codec.max_payload_bytes)
         try:
-            entry = np.frombuffer(self._read_range(key, 16 * minishard, 16 * minishard + 16), "<u8")
+            return self.store.read(name)
         except ObjectNotFoundError:
             return None
-        start, stop = int(entry[0]), int(entry[1])
-        if start == stop:
-            return None
-        if stop < start:
-            raise FormatError(f"{key}: the shard index of minishard {minishard} ends before it starts", where=key)
-        stored = self._read_range(key, spec.index_bytes + start, spec.index_bytes + stop)
-        try:
-            return MinishardIndex.parse(stored, spec, where=key)
-        except PrecastError as error:
-            raise FormatError(f"{key}, minishard {minishard}: {error.message}", where=key) from None
 
 
 def _range(entry: Any, low: int, high: int) -> tuple[int, int, bool]:

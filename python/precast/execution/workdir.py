@@ -12,6 +12,9 @@ For a destination ``<parent>/<name>`` on a local disk it is ``<parent>/.precast/
 
 The destination itself is touched only by renames of whole directories, so it holds the old dataset or
 the new one, complete, at any moment but one; a kill in that moment is mended by the next run.
+
+Work on parts of a dataset (its meshes) has a directory of its own, ``<parent>/.precast/<name>.<work>/``; only the
+named parts of the destination are replaced then, and a last step, such as linking them in ``info``, follows the swap.
 """
 
 from __future__ import annotations
@@ -21,8 +24,9 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +34,28 @@ from precast.errors import DestinationExistsError, StorageError, UsageError
 from precast.storage import LocalStore
 from precast.storage.base import translate_os_error
 
-__all__ = ["WorkDirectory"]
+__all__ = ["PartsOfDataset", "WorkDirectory"]
 
 WORK = ".precast"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartsOfDataset:
+    """Work that makes some directories of an existing dataset.
+
+    Attributes
+    ----------
+    work
+        Name of the work, part of the name of its directory.
+    names
+        The directories that are put into place; a name that the work did not make leaves what is there.
+    last
+        What follows when they are in place. It may be called again after a kill, so it must not mind.
+    """
+
+    work: str
+    names: tuple[str, ...]
+    last: Callable[[], None]
 
 
 class WorkDirectory:
@@ -44,18 +67,24 @@ class WorkDirectory:
         The dataset's directory.
     scratch
         Where the spool goes instead of the work directory.
+    parts
+        The parts of the destination that are made, if it is not the whole.
     """
 
-    def __init__(self, destination: str | os.PathLike[str], scratch: str | None = None) -> None:
+    def __init__(
+        self, destination: str | os.PathLike[str], scratch: str | None = None, *, parts: PartsOfDataset | None = None
+    ) -> None:
         self.destination = _absolute(destination)
         if not self.destination.name:
             raise UsageError(f"{destination} cannot be a destination", hint="name a directory to make")
-        self.path = self.destination.parent / WORK / self.destination.name
+        self._parts = parts
+        name = self.destination.name if parts is None else f"{self.destination.name}.{parts.work}"
+        self.path = self.destination.parent / WORK / name
         if scratch is None:
             self.spool = self.path / "spool"
         else:
             mark = hashlib.sha256(os.fsencode(self.destination)).hexdigest()[:12]
-            self.spool = _absolute(scratch) / f"precast-{self.destination.name}-{mark}"
+            self.spool = _absolute(scratch) / f"precast-{name}-{mark}"
         self.parts = self.path / "parts"
         self.out = self.path / "out"
         self._lock: int | None = None
@@ -125,31 +154,16 @@ class WorkDirectory:
         self._write(self.path / "ledger.json", json.dumps(ledger, indent=1).encode())
         return None
 
+    def _targets(self) -> list[tuple[Path, Path, Path]]:
+        """Return what is swapped: the new directory, where it belongs, where the old one goes meanwhile."""
+        old = self.path / "old"
+        if self._parts is None:
+            return [(self.out, self.destination, old)]
+        return [(self.out / name, self.destination / name, old / name) for name in self._parts.names]
+
     def _check_destination(self, overwrite: bool) -> None:
-        if not self.destination.exists():
-            return
-        if not self.destination.is_dir():
-            raise DestinationExistsError(
-                f"{self.destination} is a file", hint="name a directory", where=str(self.destination)
-            )
-        try:
-            if not any(self.destination.iterdir()):
-                return
-        except OSError as error:
-            raise translate_os_error(error, "reading", self.destination) from None
-        if not overwrite:
-            raise DestinationExistsError(
-                f"{self.destination} exists already",
-                hint="choose another destination, or give --overwrite: "
-                "the old dataset stays whole until the new one is complete",
-                where=str(self.destination),
-            )
-        if not (self.destination / "info").is_file():
-            raise DestinationExistsError(
-                f"{self.destination} is not a precomputed dataset (no info file), so --overwrite leaves it alone",
-                hint="choose another destination, or empty that directory yourself",
-                where=str(self.destination),
-            )
+        for _, target, _ in self._targets():
+            _check_target(target, overwrite)
 
     def _read_ledger(self) -> dict[str, Any] | None:
         try:
@@ -188,7 +202,7 @@ class WorkDirectory:
         return LocalStore(self.out, self.parts)
 
     def commit(self) -> None:
-        """Put the complete dataset into place and remove the work directory."""
+        """Put what is complete into place and remove the work directory."""
         self._write(self.path / "ready", b"")
         self._finish_swap()
         self.remove()
@@ -197,12 +211,15 @@ class WorkDirectory:
         """Bring a swap to its end that was begun: by this process or by one that was killed."""
         if not (self.path / "ready").exists():
             return
-        old = self.path / "old"
         try:
-            if self.out.exists():
-                if self.destination.exists() and not old.exists():
-                    self.destination.rename(old)
-                self.out.rename(self.destination)
+            for new, target, old in self._targets():
+                if new.exists():
+                    if target.exists() and not old.exists():
+                        old.parent.mkdir(parents=True, exist_ok=True)
+                        target.rename(old)
+                    new.rename(target)
+            if self._parts is not None:
+                self._parts.last()
             self._clear()
         except OSError as error:
             raise translate_os_error(error, "putting into place", self.destination) from None
@@ -221,6 +238,31 @@ class WorkDirectory:
         shutil.rmtree(self.path, ignore_errors=True)
         with suppress(OSError):
             self.path.parent.rmdir()
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise DestinationExistsError(f"{target} is a file", hint="name a directory", where=str(target))
+    try:
+        if not any(target.iterdir()):
+            return
+    except OSError as error:
+        raise translate_os_error(error, "reading", target) from None
+    if not overwrite:
+        raise DestinationExistsError(
+            f"{target} exists already",
+            hint="choose another destination, or give --overwrite: "
+            "the old dataset stays whole until the new one is complete",
+            where=str(target),
+        )
+    if not (target / "info").is_file():
+        raise DestinationExistsError(
+            f"{target} is not a precomputed dataset (no info file), so --overwrite leaves it alone",
+            hint="choose another destination, or empty that directory yourself",
+            where=str(target),
+        )
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from precast.precomputed.info import ScaleInfo, VolumeInfo
 from precast.precomputed.objects import ObjectKind
+from precast.precomputed.segment_properties import Property, SegmentProperties
 from precast.precomputed.sharding import ShardingSpec
 
-__all__ = ["ObjectKind", "ScaleInfo", "ShardingSpec", "VolumeInfo"]
+__all__ = ["ObjectKind", "Property", "ScaleInfo", "SegmentProperties", "ShardingSpec", "VolumeInfo"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy as np
 from precast.errors import FormatError, UsageError
 from precast.geometry import Box, Vec3, VoxelSize
 from precast.precomputed.sharding import ShardingSpec, morton_bits
+from precast.precomputed.strict_json import json_file, parse_object
 
 __all__ = ["DATA_TYPES", "ENCODINGS", "ScaleInfo", "VolumeInfo"]
 
@@ -123,7 +123,7 @@ class VolumeInfo:
 
     def to_bytes(self) -> bytes:
         """Return the file: UTF-8 JSON, strict, the same bytes for the same value."""
-        return (json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        return json_file(self.to_json())
 
     @classmethod
     def from_bytes(cls, data: bytes, *, where: str = "info") -> VolumeInfo:
@@ -134,22 +134,13 @@ class VolumeInfo:
         FormatError
             If it is not JSON or not a volume that precast can read; the message lists *every* problem found.
         """
-        try:
-            value = json.loads(data, parse_float=Decimal, parse_constant=_refuse_constant)
-        except (ValueError, UnicodeDecodeError) as error:
-            raise FormatError(f"{where} is not strict JSON: {error}", where=where) from None
-        if not isinstance(value, dict):
-            raise FormatError(f"{where} must hold a JSON object, not {type(value).__name__}", where=where)
+        value = parse_object(data, where, parse_float=Decimal)
         reader = _Reader(where)
         info = reader.volume(value)
         if reader.problems or info is None:
             listing = "\n".join(f"  {problem}" for problem in reader.problems)
             raise FormatError(f"{where} does not describe a volume that precast can read:\n{listing}", where=where)
         return info
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _number(value: Decimal) -> int | float:

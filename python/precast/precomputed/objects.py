@@ -20,6 +20,9 @@ class ObjectRule:
 
     Attributes
     ----------
+    what
+        What it is, in words. Also keeps kinds with the same rule apart: members of an ``Enum`` with equal values would
+        be one.
     content_type
         Value of ``Content-Type``.
     whole
@@ -29,19 +32,38 @@ class ObjectRule:
         Never rewritten in place once its dataset is complete.
     """
 
+    what: str
     content_type: str
     whole: bool
     immutable: bool
 
 
+JSON = "application/json"
+BINARY = "application/octet-stream"
+
+
 class ObjectKind(Enum):
     """Kinds of objects in a dataset."""
 
-    INFO = ObjectRule(content_type="application/json", whole=True, immutable=False)
-    PROVENANCE = ObjectRule(content_type="application/json", whole=True, immutable=False)
-    CHUNK = ObjectRule(content_type="application/octet-stream", whole=True, immutable=True)
-    SHARD = ObjectRule(content_type="application/octet-stream", whole=False, immutable=True)
-    LABEL_TABLE = ObjectRule(content_type="application/octet-stream", whole=False, immutable=True)
+    INFO = ObjectRule(what="volume info", content_type=JSON, whole=True, immutable=False)
+    PROVENANCE = ObjectRule(what="provenance", content_type=JSON, whole=True, immutable=False)
+    CHUNK = ObjectRule(what="chunk", content_type=BINARY, whole=True, immutable=True)
+    SHARD = ObjectRule(what="shard", content_type=BINARY, whole=False, immutable=True)
+    LABEL_TABLE = ObjectRule(what="label table", content_type=BINARY, whole=False, immutable=True)
+    MESH_INFO = ObjectRule(what="mesh info", content_type=JSON, whole=True, immutable=False)
+    MESH_MANIFEST = ObjectRule(
+        what="manifest of a multi-resolution mesh", content_type=BINARY, whole=True, immutable=True
+    )
+    MESH_FRAGMENTS = ObjectRule(
+        what="fragments of a multi-resolution mesh", content_type=BINARY, whole=False, immutable=True
+    )
+    LEGACY_MANIFEST = ObjectRule(
+        what="manifest of a single-resolution mesh", content_type=JSON, whole=True, immutable=True
+    )
+    LEGACY_FRAGMENT = ObjectRule(
+        what="fragment of a single-resolution mesh", content_type=BINARY, whole=True, immutable=True
+    )
+    SEGMENT_PROPERTIES = ObjectRule(what="segment properties", content_type=JSON, whole=True, immutable=False)
 
     @property
     def rule(self) -> ObjectRule:
@@ -52,3 +74,4 @@ class ObjectKind(Enum):
 INFO_KEY = "info"
 PROVENANCE_KEY = "provenance"
 LABEL_TABLE_KEY = "label_table.npy"
+SEGMENT_PROPERTIES_DIRECTORY = "segment_properties"

@@ -4,7 +4,8 @@ Layout of a shard file, all numbers little-endian uint64::
 
     shard index      2**minishard_bits x (start, end)   relative to its own end, E
     per minishard m, in order:
-        values       by ascending key, each encoded per data_encoding
+        values       by ascending key, each encoded per data_encoding; bytes that belong to a value but
+                     are not part of it (the fragments of a mesh) stand directly before it
         index        3 x n: key deltas | gaps since the end of the previous value | sizes
                      (encoded per minishard_index_encoding)
 
@@ -206,7 +207,8 @@ class ShardLayout:
         The shard index, the first bytes of the file.
     groups
         Per non-empty minishard, in file order: positions of its values in the arrays given to
-        :func:`layout_shard`, ascending by key, and the bytes of the minishard index that follow them.
+        :func:`layout_shard`, ascending by key, and the bytes of the minishard index that follow them. Each value
+        comes after the bytes that belong before it.
     size
         Length of the whole file.
     """
@@ -216,7 +218,7 @@ class ShardLayout:
     size: int
 
 
-def layout_shard(spec: ShardingSpec, keys: U64, sizes: U64) -> ShardLayout:
+def layout_shard(spec: ShardingSpec, keys: U64, sizes: U64, before: U64 | None = None) -> ShardLayout:
     """Lay out one shard in canonical order.
 
     Parameters
@@ -227,6 +229,9 @@ def layout_shard(spec: ShardingSpec, keys: U64, sizes: U64) -> ShardLayout:
         uint64, shape (n,): all keys of this shard, in any order, each once.
     sizes
         uint64, shape (n,): length of each stored (encoded) value in bytes.
+    before
+        uint64, shape (n,): bytes that stand directly before each value and that the index does not describe, such as
+        the fragments before the manifest of a mesh; none by default.
 
     Raises
     ------
@@ -235,6 +240,7 @@ def layout_shard(spec: ShardingSpec, keys: U64, sizes: U64) -> ShardLayout:
     """
     keys = np.asarray(keys, np.uint64)
     sizes = np.asarray(sizes, np.uint64)
+    before = np.zeros(len(keys), np.uint64) if before is None else np.asarray(before, np.uint64)
     _, minishard = spec.place(keys)
     order = np.lexsort((keys, minishard))
     ordered = keys[order]
@@ -251,12 +257,13 @@ def layout_shard(spec: ShardingSpec, keys: U64, sizes: U64) -> ShardLayout:
             rows = np.zeros((3, last - first), "<u8")
             rows[0, 0] = keys[members[0]]
             rows[0, 1:] = np.diff(keys[members])
-            rows[1, 0] = position
+            rows[1] = before[members]
+            rows[1, 0] += np.uint64(position)
             rows[2] = sizes[members]
             encoded = rows.tobytes()
             if spec.minishard_index_encoding == "gzip":
                 encoded = kernels.gzip_compress(encoded, INDEX_GZIP_LEVEL)
-            position += int(sizes[members].sum())
+            position += int(sizes[members].sum() + before[members].sum())
             index[m] = position, position + len(encoded)
             position += len(encoded)
             groups.append((members, encoded))

@@ -50,7 +50,10 @@ class LocalStore:
                 if start is None and stop is None:
                     return file.read()
                 file.seek(start or 0)
-                return file.read() if stop is None else file.read(stop - (start or 0))
+                if stop is None:
+                    return file.read()
+                # what a damaged index asks for may be far more than there is, and read() would allocate it
+                return file.read(max(0, min(stop, os.fstat(file.fileno()).st_size) - (start or 0)))
         except FileNotFoundError:
             pass
         except OSError as error:

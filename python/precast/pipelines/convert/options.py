@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from precast.errors import UsageError
 from precast.geometry import ResolutionLike, Vec3, VectorLike, VoxelSize, parse_resolution, parse_vector
+from precast.pipelines.options import check_choices, help_text, json_value, thread_count
 
 __all__ = ["ConvertOptions", "parse_factors"]
 
@@ -19,10 +19,6 @@ def parse_factors(value: str | Sequence[VectorLike]) -> tuple[Vec3, ...]:
     """Read the factors of the steps from scale to scale: ``2,2,1;2,2,2``."""
     steps = [part for part in value.split(";") if part.strip()] if isinstance(value, str) else list(value)
     return tuple(parse_vector(step, "each factor") for step in steps)
-
-
-def _help(text: str, **more: Any) -> dict[str, Any]:
-    return {"help": text, **more}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,77 +36,85 @@ class ConvertOptions:
 
     resolution: VoxelSize | None = field(
         default=None,
-        metadata=_help("Voxel size x,y,z in nm, or with nm, um, mm. Needed unless the files say it.", metavar="X,Y,Z"),
+        metadata=help_text(
+            "Voxel size x,y,z in nm, or with nm, um, mm. Needed unless the files say it.", metavar="X,Y,Z"
+        ),
     )
-    kind: str = field(default="auto", metadata=_help("What the voxels are.", choices=("auto", "image", "segmentation")))
+    kind: str = field(
+        default="auto", metadata=help_text("What the voxels are.", choices=("auto", "image", "segmentation"))
+    )
     dtype: str | None = field(
         default=None,
-        metadata=_help("Stored dtype of labels; checked on the way.", choices=("uint32", "uint64")),
+        metadata=help_text("Stored dtype of labels; checked on the way.", choices=("uint32", "uint64")),
     )
     encoding: str = field(
         default="auto",
-        metadata=_help(
+        metadata=help_text(
             "Chunk encoding; auto is compressed_segmentation for labels, raw for images.",
             choices=("auto", "raw", "jpeg", "png", "compressed_segmentation"),
         ),
     )
     chunk_size: Vec3 = field(
-        default=Vec3(64, 64, 64), metadata=_help("Chunk size in voxels, the same at every scale.", metavar="X,Y,Z")
+        default=Vec3(64, 64, 64), metadata=help_text("Chunk size in voxels, the same at every scale.", metavar="X,Y,Z")
     )
     block_size: Vec3 = field(
-        default=Vec3(8, 8, 8), metadata=_help("Block size of compressed_segmentation.", metavar="X,Y,Z")
+        default=Vec3(8, 8, 8), metadata=help_text("Block size of compressed_segmentation.", metavar="X,Y,Z")
     )
-    jpeg_quality: int = field(default=85, metadata=_help("Quality of jpeg chunks.", bounds=(1, 100)))
-    png_level: int = field(default=6, metadata=_help("Compression level of png chunks.", bounds=(0, 9)))
-    unsharded: bool = field(default=False, metadata=_help("One file per chunk instead of shards."))
+    jpeg_quality: int = field(default=85, metadata=help_text("Quality of jpeg chunks.", bounds=(1, 100)))
+    png_level: int = field(default=6, metadata=help_text("Compression level of png chunks.", bounds=(0, 9)))
+    unsharded: bool = field(default=False, metadata=help_text("One file per chunk instead of shards."))
     compress: str = field(
         default="gzip",
-        metadata=_help("Unsharded chunks: X.gz files, or bare ones.", choices=("gzip", "none")),
+        metadata=help_text("Unsharded chunks: X.gz files, or bare ones.", choices=("gzip", "none")),
     )
     gzip_level: int | None = field(
         default=None,
-        metadata=_help(
+        metadata=help_text(
             "Level of gzip (libdeflate); default: 4 for labels, 1 for images, whose noise leaves little to find.",
             bounds=(1, 12),
         ),
     )
     scales: int | None = field(
-        default=None, metadata=_help("Number of scales; default: until one chunk holds the volume.", bounds=(1, 64))
+        default=None, metadata=help_text("Number of scales; default: until one chunk holds the volume.", bounds=(1, 64))
     )
     factors: tuple[Vec3, ...] | None = field(
-        default=None, metadata=_help('Factors from scale to scale, for example "2,2,1;2,2,2".', metavar="X,Y,Z;...")
+        default=None, metadata=help_text('Factors from scale to scale, for example "2,2,1;2,2,2".', metavar="X,Y,Z;...")
     )
     method: str = field(
         default="auto",
-        metadata=_help("Downsampling; auto is majority for labels, mean for images.", choices=("auto", *METHODS)),
+        metadata=help_text("Downsampling; auto is majority for labels, mean for images.", choices=("auto", *METHODS)),
     )
-    sparse: bool = field(default=False, metadata=_help("Majority that does not count 0: thin objects stay visible."))
+    sparse: bool = field(
+        default=False, metadata=help_text("Majority that does not count 0: thin objects stay visible.")
+    )
     offset: Vec3 = field(
-        default=Vec3(0, 0, 0), metadata=_help("Position of the first voxel, in scale-0 voxels.", metavar="X,Y,Z")
+        default=Vec3(0, 0, 0), metadata=help_text("Position of the first voxel, in scale-0 voxels.", metavar="X,Y,Z")
     )
     skip_background: bool = field(
-        default=False, metadata=_help("Leave chunks of only zeros out of shards; unsharded always does.")
+        default=False, metadata=help_text("Leave chunks of only zeros out of shards; unsharded always does.")
     )
     fill_gaps: Literal["zero", "previous"] | None = field(
-        default=None, metadata=_help("Fill missing slices instead of refusing.", choices=("zero", "previous"))
+        default=None, metadata=help_text("Fill missing slices instead of refusing.", choices=("zero", "previous"))
     )
     axes: str | None = field(
         default=None,
-        metadata=_help(
+        metadata=help_text(
             "Names of the source's dimensions where it does not say them, for example xyz.", metavar="LETTERS"
         ),
     )
     memory: int | None = field(
         default=None,
-        metadata=_help("Memory for buffers; default: 1 GiB or a quarter of the limit, the smaller.", metavar="SIZE"),
+        metadata=help_text(
+            "Memory for buffers; default: 1 GiB or a quarter of the limit, the smaller.", metavar="SIZE"
+        ),
     )
-    threads: int | None = field(default=None, metadata=_help("Threads; default: all processors.", bounds=(1, 1024)))
+    threads: int | None = field(default=None, metadata=help_text("Threads; default: all processors.", bounds=(1, 1024)))
     scratch: str | None = field(
         default=None,
-        metadata=_help("Directory for large temporary files; default: beside the destination.", metavar="DIR"),
+        metadata=help_text("Directory for large temporary files; default: beside the destination.", metavar="DIR"),
     )
     overwrite: bool = field(
-        default=False, metadata=_help("Replace an existing dataset; it stays whole until the new one is complete.")
+        default=False, metadata=help_text("Replace an existing dataset; it stays whole until the new one is complete.")
     )
 
     if TYPE_CHECKING:  # what may be given is wider than what is kept; the defaults are those of the fields above
@@ -165,43 +169,19 @@ class ConvertOptions:
 
             put("memory", parse_bytes(self.memory))
         for spec in fields(self):
-            self._check(spec.name, getattr(self, spec.name), spec.metadata)
+            check_choices(spec.name, getattr(self, spec.name), spec.metadata)
         if self.sparse and self.method not in ("auto", "majority"):
             raise UsageError(f"--sparse belongs to majority, not to --method {self.method}")
-
-    @staticmethod
-    def _check(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
-        flag = f"--{name.replace('_', '-')}"
-        if value is None:
-            return
-        choices = metadata.get("choices")
-        if choices and value not in choices:
-            raise UsageError(f"{flag} must be one of {', '.join(choices)}; got {value!r}")
-        if "bounds" in metadata:
-            low, high = metadata["bounds"]
-            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise UsageError(f"{flag} must be a whole number from {low} to {high}, got {value!r}")
 
     @property
     def thread_count(self) -> int:
         """Threads to use: as given, else all processors that this process may run on."""
-        if self.threads is not None:
-            return self.threads
-        affinity = getattr(os, "sched_getaffinity", None)
-        return len(affinity(0)) if affinity else (os.cpu_count() or 1)
+        return thread_count(self.threads)
 
     def result_options(self) -> dict[str, Any]:
         """Return, as JSON values, every option that the bytes of the result depend on."""
         return {
-            spec.name: _json(getattr(self, spec.name)) for spec in fields(self) if spec.name not in self.NOT_IN_BYTES
+            spec.name: json_value(getattr(self, spec.name))
+            for spec in fields(self)
+            if spec.name not in self.NOT_IN_BYTES
         }
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, VoxelSize):
-        return list(value.text())
-    if isinstance(value, Vec3):
-        return list(value)
-    if isinstance(value, tuple):
-        return [_json(item) for item in value]
-    return value

@@ -1,0 +1,216 @@
+"""Check the meshes of a volume against every rule of the format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from precast.checks.mesh_rules import (
+    INFO,
+    LEGACY,
+    LEVEL,
+    SEGMENT,
+    SHARD,
+    InfoFile,
+    LegacyFiles,
+    LevelSurface,
+    Segment,
+    Shard,
+)
+from precast.checks.rules import Fault, RuleTable
+from precast.dataset.meshes import LegacyMeshes, MultiresMesh, MultiresMeshes, ShardedMeshes, VolumeMeshes
+from precast.dataset.shards import Place, read_range
+from precast.dataset.volume import Volume
+from precast.errors import FormatError, ObjectNotFoundError
+from precast.findings import Finding
+from precast.precomputed.meshes import MultiresManifest
+from precast.precomputed.objects import INFO_KEY
+from precast.precomputed.strict_json import parse_object
+
+__all__ = ["check_meshes"]
+
+F64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Something that ends the look at its surroundings."""
+
+    where: str
+    message: str
+
+
+DIRECTORY: RuleTable[Unreadable] = RuleTable()
+SHARDS: RuleTable[Unreadable] = RuleTable()
+ABSENT: RuleTable[Unreadable] = RuleTable()
+
+
+@DIRECTORY.add("PC300", "the info of meshes is a strict JSON object")
+def directory_info(subject: Unreadable) -> Iterable[Fault]:
+    yield subject.where, subject.message
+
+
+@SHARDS.add("PC305", "the indices of shards can be read")
+def shard_indices(subject: Unreadable) -> Iterable[Fault]:
+    yield subject.where, subject.message
+
+
+@ABSENT.add("PC308", "an object that was asked for has a mesh")
+def object_present(subject: Unreadable) -> Iterable[Fault]:
+    yield subject.where, subject.message
+
+
+def check_meshes(volume: Volume, *, ids: Iterable[int] | None = None) -> list[Finding]:
+    """Return what is wrong with the meshes of a volume.
+
+    Parameters
+    ----------
+    volume
+        An open segmentation whose ``info`` names meshes.
+    ids
+        Objects to look at; all by default. Every fragment of every level of them is decoded, one object at a time.
+
+    Raises
+    ------
+    ObjectNotFoundError
+        If the volume has no meshes.
+    StorageError
+        If something cannot be read for another reason than that it is absent or damaged.
+    """
+    if volume.info.mesh is None:
+        _ = volume.meshes  # raises, with the hint
+    key = f"{str(volume.info.mesh).strip('/')}/{INFO_KEY}"
+    findings: list[Finding] = []
+    try:
+        value = parse_object(volume.store.read(key), key)
+        findings += INFO.run(InfoFile(key, value))
+    except ObjectNotFoundError:
+        pass  # meshes of the single-resolution format need none
+    except FormatError as error:
+        return DIRECTORY.run(Unreadable(key, error.message))
+    try:
+        meshes = volume.meshes
+    except FormatError:
+        return findings  # told above, rule by rule
+    try:
+        found = meshes.ids()
+    except FormatError as error:
+        return [*findings, *SHARDS.run(Unreadable(error.where or key, error.message))]
+    wanted = found.tolist() if ids is None else [int(segment) for segment in ids]
+    looked_at: dict[str, list[tuple[int, int, str]]] = {}
+    for segment in wanted:
+        if isinstance(meshes, MultiresMeshes):
+            findings += _check_object(meshes, segment, volume, looked_at)
+        elif isinstance(meshes, LegacyMeshes):
+            findings += _check_legacy(meshes, segment, volume)
+    if isinstance(meshes, ShardedMeshes):
+        findings += _check_shards(meshes, looked_at)
+    return findings
+
+
+def _absent(meshes: VolumeMeshes, segment: int) -> list[Finding]:
+    return ABSENT.run(Unreadable(f"{meshes.prefix}, object {segment}", f"object {segment} has no mesh"))
+
+
+def _check_object(
+    meshes: MultiresMeshes, segment: int, volume: Volume, looked_at: dict[str, list[tuple[int, int, str]]]
+) -> list[Finding]:
+    subject = Segment(f"{meshes.prefix}, object {segment}", meshes.info)
+    try:
+        stored = meshes.stored_manifest(segment)
+        if stored is None:
+            return _absent(meshes, segment)
+        subject.where = stored.where
+        manifest = MultiresManifest.decode(stored.data, stored.where)
+    except FormatError as error:
+        subject.unreadable = error.message
+        return SEGMENT.run(subject)
+    subject.manifest = manifest
+    place = stored.fragments(manifest.total_bytes)
+    subject.storage = _storage_problem(meshes, place, whole=stored.stop is None)
+    if subject.storage:
+        return SEGMENT.run(subject)
+    looked_at.setdefault(place.key, []).append((place.start, place.stop, f"fragments of object {segment}"))
+    mesh = MultiresMesh(segment, manifest, meshes, place)
+    for lod in range(manifest.lods):
+        subject.fragments.append([])
+        subject.broken.append([])
+        for cell, part in zip(manifest.cells[lod], mesh.fragment_places(lod), strict=True):
+            if part.stop > part.start:
+                try:
+                    data = read_range(meshes.store, *part)
+                    subject.fragments[-1].append(mesh.decode(lod, cell, part, data))
+                except FormatError as error:
+                    subject.broken[-1].append(error)
+    findings = SEGMENT.run(subject)
+    if any(finding.code in ("PC313", "PC321") for finding in findings):
+        return findings  # what is not there cannot be closed, and without a grid there are no bounds
+    for lod, fragments in enumerate(subject.fragments):
+        points, faces = mesh.join(fragments)
+        scale = float(manifest.lod_scales[lod]) * meshes.info.lod_scale_multiplier
+        tolerance = _voxel(volume, 0) + (meshes.info.unit_nm * scale if np.isfinite(scale) else 0)
+        where = f"{stored.where}, level {lod}"
+        findings += LEVEL.run(LevelSurface(where, mesh.to_nm(points, lod), faces, _bounds_nm(volume), tolerance))
+    return findings
+
+
+def _storage_problem(meshes: MultiresMeshes, place: Place, *, whole: bool) -> str:
+    total = place.stop - place.start
+    if not whole:
+        if place.start < meshes.first_byte:
+            return f"{total} bytes of fragments do not fit before the manifest, which stands at byte {place.stop}"
+        return ""
+    try:
+        stat = meshes.store.stat(place.key)
+    except ObjectNotFoundError:
+        return f"the manifest lists {total} bytes of fragments, but {place.key} is missing" if total else ""
+    if stat.gzipped:
+        return f"{place.key} is stored gzipped, so that it cannot be read by ranges"
+    return "" if stat.size == total else f"the manifest lists {total} bytes of fragments, {place.key} has {stat.size}"
+
+
+def _check_shards(meshes: ShardedMeshes, looked_at: dict[str, list[tuple[int, int, str]]]) -> list[Finding]:
+    spec = meshes.shards.spec
+    shards: dict[str, Shard] = {}
+    for stored in meshes.shards.minishards():
+        first = [(0, spec.index_bytes, "the shard index"), *looked_at.get(stored.key, [])]
+        shard = shards.setdefault(stored.key, Shard(stored.key, first, []))
+        shard.ranges.append((stored.start, stored.stop, f"the index of minishard {stored.minishard}"))
+        keys, starts, sizes = stored.index.keys, stored.index.starts, stored.index.sizes
+        for key, start, size in zip(keys.tolist(), starts.tolist(), sizes.tolist(), strict=True):
+            shard.ranges.append((start, start + size, f"the manifest of object {key}"))
+        number, minishard = spec.place(keys)
+        wrong = (number != np.uint64(stored.shard)) | (minishard != np.uint64(stored.minishard))
+        shard.misplaced.extend(keys[wrong].tolist())
+    return [finding for shard in shards.values() for finding in SHARD.run(shard)]
+
+
+def _check_legacy(meshes: LegacyMeshes, segment: int, volume: Volume) -> list[Finding]:
+    where = f"{meshes.prefix}, object {segment}"
+    files = LegacyFiles(where)
+    try:
+        if segment not in meshes:
+            return _absent(meshes, segment)
+        mesh = meshes[segment]
+    except FormatError as error:
+        files.unreadable = error.message
+        return LEGACY.run(files)
+    try:
+        surface = mesh.read()
+    except FormatError as error:
+        files.broken.append(error)
+        return LEGACY.run(files)
+    tolerance = _voxel(volume, len(volume.scales) - 1)
+    return LEVEL.run(LevelSurface(where, surface.vertices, surface.faces, _bounds_nm(volume), tolerance))
+
+
+def _voxel(volume: Volume, scale: int) -> F64:
+    return np.array([float(edge) for edge in volume.info.scales[scale].resolution], np.float64)
+
+
+def _bounds_nm(volume: Volume) -> F64:
+    box = volume.info.scales[0].box
+    return np.array([box.start, box.stop], np.float64) * _voxel(volume, 0)

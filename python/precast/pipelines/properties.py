@@ -1,0 +1,283 @@
+"""``properties``: segment properties alone, from the label table and a user's columns.
+
+The order of writing is the safety: the properties first, under a directory that nothing names yet, then the link in
+``info``. A kill in between leaves the old ``info``, and the same call goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precast.dataset import Volume, open_volume
+from precast.dataset.links import link_parts
+from precast.dataset.objects import rewrite
+from precast.errors import DestinationExistsError, FormatError, ObjectNotFoundError, StorageError, UsageError
+from precast.execution.memory import peak_rss_bytes
+from precast.execution.progress import NoProgress, Progress
+from precast.findings import Finding, Severity
+from precast.pipelines.label_statistics import label_rows
+from precast.precomputed.objects import INFO_KEY, SEGMENT_PROPERTIES_DIRECTORY, ObjectKind
+from precast.precomputed.segment_columns import MOST_SEGMENTS, ColumnTable, SegmentStatistics, build_properties
+from precast.precomputed.segment_properties import SegmentProperties
+from precast.sources.columns import read_columns
+from precast.storage import Store
+
+__all__ = ["PropertiesOptions", "PropertiesSummary", "plan_properties", "properties"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PropertiesOptions:
+    """Which properties to write.
+
+    Raises
+    ------
+    UsageError
+        If a value is not allowed; the text says what is.
+    """
+
+    csv: str | os.PathLike[str] | None = field(
+        default=None,
+        metadata={"help": "Table with a header row and one row per segment, CSV or TSV.", "metavar": "FILE"},
+    )
+    id_column: str | None = field(
+        default=None,
+        metadata={"help": "Column of --csv with the ids; default: id, segment_id, root_id, ...", "metavar": "NAME"},
+    )
+    limit: int = field(
+        default=MOST_SEGMENTS,
+        metadata={"help": "Most segments; of more the largest are listed.", "bounds": (1, 100_000_000)},
+    )
+    min_voxels: int = field(
+        default=1, metadata={"help": "Leave out segments of fewer voxels.", "bounds": (1, 2**63 - 1)}
+    )
+    overwrite: bool = field(default=False, metadata={"help": "Replace the properties that the dataset has."})
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            if "bounds" in spec.metadata:
+                value, (low, high) = getattr(self, spec.name), spec.metadata["bounds"]
+                if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                    flag = f"--{spec.name.replace('_', '-')}"
+                    raise UsageError(f"{flag} must be a whole number from {low} to {high}, got {value!r}")
+        if self.id_column is not None and self.csv is None:
+            raise UsageError("--id-column names a column of --csv", hint="give --csv FILE too")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PropertySummary:
+    """One property that was written; ``values`` counts the segments with a text or a tag, and all for numbers."""
+
+    id: str
+    type: str
+    data_type: str | None
+    values: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PropertiesSummary:
+    """What has been written, or would be."""
+
+    dataset: str
+    directory: str
+    segments: int
+    labels: int
+    properties: tuple[PropertySummary, ...]
+    bytes: int
+    seconds: float
+    peak_memory_bytes: int
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Built:
+    """Properties that are ready to be written."""
+
+    store: Store
+    data: bytes
+    summary: PropertiesSummary
+
+
+def plan_properties(
+    dataset: str | os.PathLike[str] | Store,
+    options: PropertiesOptions | None = None,
+    *,
+    progress: Progress | None = None,
+) -> PropertiesSummary:
+    """Find out what :func:`properties` would write, and write nothing.
+
+    Parameters and errors are those of :func:`properties`.
+    """
+    return _build(dataset, options or PropertiesOptions(), progress or NoProgress()).summary
+
+
+def properties(
+    dataset: str | os.PathLike[str] | Store,
+    options: PropertiesOptions | None = None,
+    *,
+    progress: Progress | None = None,
+) -> PropertiesSummary:
+    """Write the segment properties of a segmentation and link them in its ``info``, last.
+
+    Numbers of voxels, volumes, bounding boxes and centroids come from the label table; a dataset without one is
+    counted in one pass. Areas and faces are kept if the dataset has meshes and its former properties tell them.
+
+    Parameters
+    ----------
+    dataset
+        Directory of a precomputed segmentation, or a store.
+    options
+        See :class:`PropertiesOptions`.
+    progress
+        Told about the pass over the voxels, if there is one.
+
+    Returns
+    -------
+    PropertiesSummary
+        Segments, properties, bytes, findings.
+
+    Raises
+    ------
+    ObjectNotFoundError, FormatError, AccessDeniedError, StorageError
+        If the dataset or the table cannot be read, or writing fails; nothing is lost then.
+    UsageError
+        If the dataset is no segmentation, or a column cannot be stored.
+    SourceError
+        If the table is damaged; names the line.
+    DestinationExistsError
+        If there are properties already and ``overwrite`` is not set.
+
+    Examples
+    --------
+    >>> import numpy, precast, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> labels = numpy.full((8, 8, 8), 5, numpy.uint32)
+    >>> summary = precast.convert(labels, folder + "/labels", precast.ConvertOptions(resolution=8, kind="segmentation"))
+    >>> precast.properties(folder + "/labels").segments
+    1
+    """
+    begun = time.perf_counter()
+    options = options or PropertiesOptions()
+    built = _build(dataset, options, progress or NoProgress(), begun)
+    key = f"{SEGMENT_PROPERTIES_DIRECTORY}/{INFO_KEY}"
+    if not options.overwrite:
+        _require_absent(built, key)
+    rewrite(built.store, key, built.data, ObjectKind.SEGMENT_PROPERTIES)
+    link_parts(built.store, segment_properties=SEGMENT_PROPERTIES_DIRECTORY)
+    return built.summary
+
+
+def _build(
+    dataset: str | os.PathLike[str] | Store, options: PropertiesOptions, progress: Progress, begun: float | None = None
+) -> _Built:
+    begun = time.perf_counter() if begun is None else begun
+    volume = open_volume(dataset)
+    _check_link(volume, options)
+    findings: list[Finding] = []
+    columns: ColumnTable | None = None
+    if options.csv is not None:  # first, because reading it is quick and where mistakes are
+        columns, left_out = read_columns(options.csv, options.id_column)
+        findings += left_out
+    rows = label_rows(volume, progress, threads=_processors())
+    progress.phase("writing properties", 0)
+    area, faces, lost = _mesh_numbers(volume, rows["id"])
+    findings += lost
+    statistics = SegmentStatistics(rows=rows, voxel_size=volume.info.scales[0].resolution, area_um2=area, faces=faces)
+    built, found = build_properties(statistics, columns, limit=options.limit, min_voxels=options.min_voxels)
+    findings += found
+    data = built.to_bytes()
+    for finding in findings:
+        progress.note(f"{finding.severity}: {finding.message}" + (f"\nhint: {finding.hint}" if finding.hint else ""))
+    summary = PropertiesSummary(
+        dataset=volume.store.url,
+        directory=SEGMENT_PROPERTIES_DIRECTORY,
+        segments=len(built.ids),
+        labels=len(rows),
+        properties=_describe(built),
+        bytes=len(data),
+        seconds=time.perf_counter() - begun,
+        peak_memory_bytes=peak_rss_bytes(),
+        findings=tuple(findings),
+    )
+    return _Built(store=volume.store, data=data, summary=summary)
+
+
+def _describe(built: SegmentProperties) -> tuple[PropertySummary, ...]:
+    return tuple(
+        PropertySummary(
+            id=item.id,
+            type=item.type,
+            data_type=item.values.dtype.name if item.type == "number" else None,
+            values=len(item.values) if item.type == "number" else sum(map(bool, item.values)),
+        )
+        for item in built.properties
+    )
+
+
+def _processors() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else (os.cpu_count() or 1)
+
+
+# ---- what is there already
+
+
+def _check_link(volume: Volume, options: PropertiesOptions) -> None:
+    linked = volume.info.segment_properties
+    if linked is not None and not options.overwrite:
+        raise DestinationExistsError(
+            f"{volume.store.url} has segment properties already, in {linked}",
+            hint="give --overwrite to replace them",
+            where=volume.store.url,
+        )
+
+
+def _require_absent(built: _Built, key: str) -> None:
+    """Refuse to replace a file that nothing links, unless it is this one: then a former run was stopped there."""
+    try:
+        there = built.store.read(key)
+    except ObjectNotFoundError:
+        return
+    if there != built.data:
+        raise DestinationExistsError(
+            f"{built.store.url}/{key} exists already, although info does not name it",
+            hint="give --overwrite to replace it",
+            where=built.store.url,
+        )
+
+
+def _mesh_numbers(volume: Volume, ids: Array) -> tuple[Array | None, Array | None, list[Finding]]:
+    """Return area and faces of the former properties, which only meshing knows, for these ids."""
+    linked = volume.info.segment_properties
+    if linked is None or volume.info.mesh is None:
+        return None, None, []
+    key = f"{linked.rstrip('/')}/{INFO_KEY}"
+    where = f"{volume.store.url}/{key}"
+    try:
+        former = SegmentProperties.from_bytes(volume.store.read(key), where=where)
+    except (ObjectNotFoundError, FormatError, StorageError) as error:
+        finding = Finding(
+            code="PP105",
+            severity=Severity.WARNING,
+            where=where,
+            message=f"no area and faces can be taken over from the former properties: {error.message}",
+        )
+        return None, None, [finding]
+    _, new, old = np.intersect1d(ids, former.ids, assume_unique=True, return_indices=True)
+    taken: list[Array | None] = []
+    for name in ("area_um2", "faces"):
+        item = former.find(name)
+        if item is None or item.type != "number":
+            taken.append(None)
+            continue
+        values = np.zeros(len(ids), item.values.dtype)
+        values[new] = item.values[old]
+        taken.append(values)
+    return taken[0], taken[1], []
