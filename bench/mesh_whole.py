@@ -170,7 +170,8 @@ def _checked(results: dict[str, Any], objects: int) -> str:
 def choose(ids: NDArray[Any], counts: NDArray[Any]) -> list[int]:
     """Return ids at even steps from the largest object to the smallest."""
     order = ids[np.lexsort((ids, -counts))]
-    return [int(order[k * len(order) // _CHOSEN]) for k in range(_CHOSEN)]
+    count = min(_CHOSEN, len(order))
+    return [int(order[k * len(order) // count]) for k in range(count)]
 
 
 def original(volume: Voxels, one: int) -> Surface:

@@ -144,8 +144,8 @@ def _extraction(with_precast: bool) -> Case:
                 raise DifferenceError(f"{key}: {ours_total} in all; zmesh has {total}")
         return (
             f"the same {len(expected)} ids, vertices of each at the same positions, every surface closed and facing "
-            f"outward, totals of triangles and volume within {100 * _TOLERANCE:g} %; as many triangles in {equal} objects, "
-            "in the others ambiguous cells are joined otherwise"
+            f"outward, totals of triangles and volume within {100 * _TOLERANCE:g} %; as many triangles in {equal} "
+            "objects, in the others ambiguous cells are joined otherwise"
         )
 
     sides = [Side("zmesh", peer)]

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-CHROMIUM = "chromium"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--no-sandbox",
     "--use-gl=angle",
@@ -42,6 +42,8 @@ FLAGS = (
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm"}
 TOKEN = "test"
 WIDTH, HEIGHT = 900, 700
+PANEL_HEIGHT = 654
+"""What the bars above leave."""
 SETTLE_S = 120
 
 
@@ -50,10 +52,10 @@ def need_browser() -> str:
     pytest.importorskip("playwright.sync_api", reason="needs Playwright to drive a browser")
     if importlib.util.find_spec("neuroglancer") is None:
         pytest.skip("needs the viewer's client, which is in the neuroglancer wheel")
-    path = shutil.which(CHROMIUM)
-    if path is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    return path
+    for name in CHROMIUM:
+        if path := shutil.which(name):
+            return path
+    return pytest.skip("needs Chromium: apt-get install chromium")
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class Viewer:
         # What is drawn over the panel: the letters of the axes have pure colours too.
         self.page.add_style_tag(content=".neuroglancer-display-dimensions-widget { display: none; }")
         box = self.page.locator(".neuroglancer-rendered-data-panel").bounding_box()
+        assert (box["width"], box["height"]) == (WIDTH, PANEL_HEIGHT)
         path.write_bytes(self.page.screenshot(clip=box))
         return np.asarray(imagecodecs.png_decode(path.read_bytes())[..., :3])
 
