@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from precast.dataset import Scale, Volume
+    from precast.dataset import Scale, SegmentMesh, TriangleMesh, Volume, VolumeMeshes
     from precast.dataset import open_volume as open  # noqa: A004
     from precast.geometry import Box, Vec3, VoxelSize
     from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
+    from precast.pipelines.export import ExportOptions, ExportSummary, export
     from precast.pipelines.mesh import MeshOptions, MeshPlan, MeshSummary, mesh, plan_meshing
     from precast.pipelines.properties import PropertiesOptions, PropertiesSummary, plan_properties, properties
     from precast.pipelines.sample import SampleOptions, sample
@@ -31,6 +32,8 @@ __all__ = [
     "ConvertOptions",
     "ConvertPlan",
     "ConvertSummary",
+    "ExportOptions",
+    "ExportSummary",
     "Mesh",
     "MeshOptions",
     "MeshPlan",
@@ -39,12 +42,16 @@ __all__ = [
     "PropertiesSummary",
     "SampleOptions",
     "Scale",
+    "SegmentMesh",
     "SurfaceMap",
+    "TriangleMesh",
     "Vec3",
     "Volume",
+    "VolumeMeshes",
     "VoxelSize",
     "__version__",
     "convert",
+    "export",
     "extract_surface",
     "mesh",
     "open",
@@ -60,7 +67,10 @@ _HOMES = {
     "Vec3": ("precast.geometry", "Vec3"),
     "VoxelSize": ("precast.geometry", "VoxelSize"),
     "Scale": ("precast.dataset", "Scale"),
+    "SegmentMesh": ("precast.dataset", "SegmentMesh"),
+    "TriangleMesh": ("precast.dataset", "TriangleMesh"),
     "Volume": ("precast.dataset", "Volume"),
+    "VolumeMeshes": ("precast.dataset", "VolumeMeshes"),
     "open": ("precast.dataset", "open_volume"),
     "ConvertOptions": ("precast.pipelines.convert", "ConvertOptions"),
     "ConvertPlan": ("precast.pipelines.convert", "ConvertPlan"),
@@ -79,6 +89,9 @@ _HOMES = {
     "Mesh": ("precast.surfaces", "Mesh"),
     "SurfaceMap": ("precast.surfaces", "SurfaceMap"),
     "extract_surface": ("precast.surfaces", "extract_surface"),
+    "ExportOptions": ("precast.pipelines.export", "ExportOptions"),
+    "ExportSummary": ("precast.pipelines.export", "ExportSummary"),
+    "export": ("precast.pipelines.export", "export"),
     "SampleOptions": ("precast.pipelines.sample", "SampleOptions"),
     "sample": ("precast.pipelines.sample", "sample"),
 }

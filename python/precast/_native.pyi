@@ -61,3 +61,47 @@ class LabelTable:
     def update(self, data: npt.NDArray[Any], start: tuple[int, int, int], threads: int) -> None: ...
     def merge(self, records: npt.NDArray[np.uint64]) -> None: ...
     def take(self) -> npt.NDArray[np.uint64]: ...
+
+def mesh_block(
+    labels: npt.NDArray[Any],
+    start: tuple[int, int, int],
+    closed: tuple[tuple[bool, bool], tuple[bool, bool], tuple[bool, bool]],
+    ids: npt.NDArray[np.uint64] | None,
+    excluded: bool,
+    units: int,
+    unit_nm: tuple[float, float, float],
+    max_error_nm: float,
+    patch: int,
+    snap: tuple[int, int, int],
+) -> tuple[
+    npt.NDArray[np.uint64],
+    npt.NDArray[np.uint64],
+    npt.NDArray[np.uint64],
+    npt.NDArray[np.int32],
+    npt.NDArray[np.uint32],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.uint64],
+    list[tuple[int, str]],
+]: ...
+def weld_meshes(
+    pieces: Sequence[tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32]]], fill: bool
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32], int]: ...
+def cut_mesh(
+    positions: npt.NDArray[np.int32],
+    faces: npt.NDArray[np.uint32],
+    width: int,
+    middle: int | None,
+    count: tuple[int, int, int],
+    snap: int,
+    rounding: int,
+) -> tuple[
+    npt.NDArray[np.uint32],
+    npt.NDArray[np.uint8],
+    npt.NDArray[np.uint64],
+    npt.NDArray[np.uint64],
+    npt.NDArray[np.int32],
+    npt.NDArray[np.uint32],
+]: ...
+def measure_mesh(
+    positions: npt.NDArray[np.int32], faces: npt.NDArray[np.uint32], unit: tuple[float, float, float]
+) -> tuple[float, float, int]: ...

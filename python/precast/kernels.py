@@ -669,6 +669,216 @@ def extract_surface(
         ids, vertex_offsets, face_offsets, positions, faces = _native.extract_surface(
             labels, Vec3.of(start), sides, *chosen
         )
-    return Surfaces(
-        ids=ids, vertex_offsets=vertex_offsets, face_offsets=face_offsets, positions=positions, faces=faces
+    return Surfaces(ids=ids, vertex_offsets=vertex_offsets, face_offsets=face_offsets, positions=positions, faces=faces)
+
+
+Mesh = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32]]
+"""Positions, int32, (n, 3), on an integer lattice; faces, uint32, (m, 3), counter-clockwise as seen from outside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simplification:
+    """How the surfaces of a block are simplified.
+
+    Attributes
+    ----------
+    unit_nm
+        Length of a lattice unit along x, y, z.
+    max_error_nm
+        Hard bound of the distance between the simplified and the full surface.
+    patch
+        Edge, in lattice units, of the patches that are merged first; 0 for none.
+    snap
+        Vertices that are moved come to lie on multiples of this many units, x, y, z.
+    """
+
+    unit_nm: tuple[float, float, float]
+    max_error_nm: float
+    patch: int
+    snap: Vec3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pieces:
+    """The simplified surfaces of the labels of a block, one behind the other.
+
+    Attributes
+    ----------
+    ids
+        uint64, shape (n,): ascending.
+    vertex_offsets, face_offsets
+        uint64, shape (n + 1,): piece ``i`` has the rows from ``offsets[i]`` to ``offsets[i + 1]``.
+    positions
+        int32, shape (v, 3): x, y, z in lattice units.
+    faces
+        uint32, shape (f, 3): rows of the piece's own positions.
+    errors_nm
+        float64, shape (n,): distance to the full surface.
+    full_faces
+        uint64, shape (n,): faces of the full surface.
+    failures
+        Labels that have no piece because something went wrong, and what.
+    """
+
+    ids: U64
+    vertex_offsets: U64
+    face_offsets: U64
+    positions: npt.NDArray[np.int32]
+    faces: npt.NDArray[np.uint32]
+    errors_nm: npt.NDArray[np.float64]
+    full_faces: U64
+    failures: tuple[tuple[int, str], ...]
+
+
+def mesh_block(
+    labels: Array,
+    *,
+    start: Sequence[int],
+    closed: Sequence[tuple[bool, bool]],
+    units_per_voxel: int,
+    simplification: Simplification,
+    only: U64 | None = None,
+) -> Pieces:
+    """Extract and simplify the surfaces of all labels of a block.
+
+    Vertices on the open borders of the block stay where they are, so that blocks keep fitting together.
+
+    Parameters
+    ----------
+    labels, start, closed
+        As for :func:`extract_surface`.
+    units_per_voxel
+        Lattice units along a voxel, even.
+    simplification
+        Bound, patches and lattice.
+    only
+        Labels that alone get a surface, ascending; None for all.
+
+    Raises
+    ------
+    UsageError
+        If the block cannot be meshed at all; what fails for one label is in ``failures``.
+    """
+    if units_per_voxel < 2 or units_per_voxel % 2:
+        raise UsageError(f"units_per_voxel must be even and at least 2, got {units_per_voxel}")
+    sides = [(bool(low), bool(high)) for low, high in closed]
+    with _errors("meshing a block"):
+        ids, vertex_offsets, face_offsets, positions, faces, errors, full, failures = _native.mesh_block(
+            labels,
+            Vec3.of(start),
+            (sides[0], sides[1], sides[2]),
+            only,
+            False,
+            units_per_voxel // 2,
+            simplification.unit_nm,
+            simplification.max_error_nm,
+            simplification.patch,
+            simplification.snap,
+        )
+    return Pieces(
+        ids=ids,
+        vertex_offsets=vertex_offsets,
+        face_offsets=face_offsets,
+        positions=positions,
+        faces=faces,
+        errors_nm=errors,
+        full_faces=full,
+        failures=tuple(failures),
     )
+
+
+def weld_meshes(pieces: Sequence[Mesh], *, fill_cavities: bool = False) -> tuple[Mesh, int]:
+    """Join pieces of one object at the vertices on their open edges that have equal positions.
+
+    Parameters
+    ----------
+    pieces
+        On one lattice.
+    fill_cavities
+        Remove closed components with a negative volume: the walls of cavities.
+
+    Returns
+    -------
+    tuple
+        The mesh, and the number of cavities that were filled.
+
+    Raises
+    ------
+    UsageError
+        If arrays have wrong shapes or a face points outside its positions.
+    """
+    with _errors("joining pieces of a mesh"):
+        positions, faces, filled = _native.weld_meshes(list(pieces), fill_cavities)
+    return (positions, faces), filled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cells:
+    """The cells that a level is cut into.
+
+    Attributes
+    ----------
+    width
+        Steps along a cell: ``2**bits - 1``.
+    middle
+        Where octants of a cell meet, in steps: ``2**(bits - 1)``; None on the finest level, which has none.
+    count
+        Cells along x, y, z.
+    snap
+        Vertices nearer to a plane than this many steps are moved onto it before it is cut.
+    round
+        New vertices lie on multiples of this many steps.
+    """
+
+    width: int
+    middle: int | None
+    count: Vec3
+    snap: int
+    round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fragments:
+    """The fragments of a level, in Morton order of their cells; offsets as in :class:`Pieces`.
+
+    ``octants`` has bit ``x + 2 y + 4 z`` set where a cell has faces in that octant; 0 on the finest level.
+    """
+
+    cells: npt.NDArray[np.uint32]
+    octants: npt.NDArray[np.uint8]
+    vertex_offsets: U64
+    face_offsets: U64
+    positions: npt.NDArray[np.int32]
+    faces: npt.NDArray[np.uint32]
+
+
+def cut_mesh(mesh: Mesh, cells: Cells) -> Fragments:
+    """Cut a mesh at the planes between cells, and between their octants.
+
+    Parts meet exactly: a closed mesh stays closed when equal positions of its fragments are joined.
+
+    Parameters
+    ----------
+    mesh
+        Positions in steps from the origin of the grid.
+    cells
+        See :class:`Cells`.
+
+    Raises
+    ------
+    UsageError
+        If a vertex lies outside the cells.
+    """
+    with _errors("cutting a mesh"):
+        found = _native.cut_mesh(*mesh, cells.width, cells.middle, cells.count, cells.snap, cells.round)
+    names = ("cells", "octants", "vertex_offsets", "face_offsets", "positions", "faces")
+    return Fragments(**dict(zip(names, found, strict=True)))
+
+
+def measure_mesh(mesh: Mesh, unit: tuple[float, float, float]) -> tuple[float, float, int]:
+    """Return the area, the enclosed volume in cubic lattice units, and the number of vertices on open edges.
+
+    ``unit`` is the length of a lattice unit along x, y, z; the area is in its square.
+    """
+    with _errors("measuring a mesh"):
+        return _native.measure_mesh(*mesh, unit)

@@ -21,6 +21,7 @@ from mesh_files import (
     STEPS,
     Cell,
     Object,
+    Solid,
     make_object,
     mesh_info,
     morton,
@@ -30,9 +31,6 @@ from mesh_files import (
 from precast.checks import catalogue, check_meshes
 from precast.errors import ObjectNotFoundError
 from precast.findings import Severity
-
-FAR = ((34, 26, 7), (50, 40, 30))
-"""A box of which level 0 of one object lacks everything, so that its cells are listed empty."""
 
 
 def codes(path: Path, **options: Any) -> list[str]:
@@ -264,19 +262,29 @@ def test_a_manifest_of_the_wrong_length(tmp_path) -> None:
     assert codes(path) == ["PC310"]
 
 
-def test_an_octant_whose_cell_is_not_listed(tmp_path) -> None:
-    """Level 1 has a box that level 0 lacks; the cells below it are listed empty, all but one."""
-    both, one = make_object([*BOX_AND_FAR]), make_object(BOX_AND_FAR[:1], 1)
+def with_more_in_level_1(solid: Solid, more: Solid) -> tuple[Object, list[Cell]]:
+    """Return an object whose level 1 has more than level 0, and the cells that are empty for that."""
+    item, fine = make_object([*solid, *more]), make_object(solid, 1)
     none = np.zeros((0, 3), int)
-    listed = {cell.index for cell in one.levels[0]}
-    empty = [Cell(cell.index, none, none) for cell in both.levels[0] if cell.index not in listed]
-    both.levels[0] = sorted([*one.levels[0], *empty], key=lambda cell: morton(cell.index))
-    assert codes(write_dataset(tmp_path / "good", {4: both})) == []
-    both.levels[0].remove(empty[-1])
-    assert codes(write_dataset(tmp_path / "bad", {4: both})) == ["PC316"]
+    listed = {cell.index for cell in fine.levels[0]}
+    empty = [Cell(cell.index, none, none) for cell in item.levels[0] if cell.index not in listed]
+    item.levels[0] = sorted([*fine.levels[0], *empty], key=lambda cell: morton(cell.index))
+    return item, empty
 
 
-BOX_AND_FAR = [((14, 26, 7), (30, 40, 20)), ((60, 60, 40), (70, 70, 50))]
+def test_an_octant_whose_cell_is_not_listed(tmp_path) -> None:
+    corners: Solid = [((14, 26, 7), (20, 30, 12)), ((60, 60, 40), (70, 70, 50))]
+    item, empty = with_more_in_level_1(corners, [((30, 40, 20), (40, 50, 30))])
+    assert codes(write_dataset(tmp_path / "good", {4: item})) == []
+    item.levels[0].remove(empty[-1])
+    assert codes(write_dataset(tmp_path / "bad", {4: item})) == ["PC316"]
+
+
+def test_a_level_that_spans_something_else(tmp_path) -> None:
+    near, _ = with_more_in_level_1(BOX, [((50, 26, 7), (53, 40, 30))])
+    far, _ = with_more_in_level_1([((14, 26, 7), (30, 40, 30))], [((60, 26, 7), (64, 40, 30))])
+    assert codes(write_dataset(tmp_path / "near", {4: near})) == []
+    assert codes(write_dataset(tmp_path / "far", {4: far})) == ["PC334"]
 
 
 # ---- fragments as stored

@@ -103,6 +103,20 @@ def test_broken_manifests_are_errors(data, message) -> None:
         MultiresManifest.parse(data)
 
 
+@given(
+    st.binary(max_size=150)
+    | st.tuples(st.integers(0, 115), st.integers(0, 255)).map(
+        lambda change: EXAMPLE[: change[0]] + bytes([change[1]]) + EXAMPLE[change[0] + 1 :]
+    )
+)
+def test_any_bytes_are_a_manifest_or_an_error_of_the_format(data) -> None:
+    try:
+        manifest = MultiresManifest.parse(data)
+    except FormatError:
+        return
+    assert manifest.to_bytes() == data
+
+
 def test_every_problem_is_listed_and_nothing_broken_is_written() -> None:
     broken = MultiresManifest.decode(floats(0, -1)[:28] + struct.pack("<f", 0) + EXAMPLE[32:])
     assert [problem.rule for problem in broken.problems()] == ["chunk_shape", "lod_scales"]

@@ -9,6 +9,7 @@ mod downsample;
 mod error;
 mod gzip;
 mod label_table;
+mod meshes;
 mod surface;
 
 use pyo3::prelude::*;
@@ -31,6 +32,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(digest::voxel_digest, module)?)?;
     module.add_function(wrap_pyfunction!(downsample::downsample, module)?)?;
     module.add_function(wrap_pyfunction!(surface::extract_surface, module)?)?;
+    module.add_function(wrap_pyfunction!(meshes::mesh_block, module)?)?;
+    module.add_function(wrap_pyfunction!(meshes::weld_meshes, module)?)?;
+    module.add_function(wrap_pyfunction!(meshes::cut_mesh, module)?)?;
+    module.add_function(wrap_pyfunction!(meshes::measure_mesh, module)?)?;
     module.add_class::<label_table::LabelTable>()?;
     Ok(())
 }

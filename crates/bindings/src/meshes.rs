@@ -11,7 +11,7 @@ use precast_kernels::mesh::Mesh;
 use precast_kernels::pieces::{Scratch, mesh_block as mesh};
 use precast_kernels::simplify::Options;
 use precast_kernels::surface::{Block, Select};
-use precast_kernels::weld::{fill_cavities, open_edges, weld};
+use precast_kernels::weld::{fill_cavities, open_vertices, weld};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -69,7 +69,7 @@ pub fn mesh_block<'py>(
     start: [i32; 3],
     closed: [[bool; 2]; 3],
     ids: Option<PyReadonlyArray1<'py, u64>>,
-    except: bool,
+    excluded: bool,
     units: i32,
     unit_nm: [f64; 3],
     max_error_nm: f64,
@@ -80,7 +80,7 @@ pub fn mesh_block<'py>(
     let chosen = ids.as_ref().map(|ids| ids.as_slice()).transpose()?;
     let select = match chosen {
         None => Select::All,
-        Some(ids) if except => Select::Except(ids),
+        Some(ids) if excluded => Select::Except(ids),
         Some(ids) => Select::Only(ids),
     };
     let pieces = dispatch!(labels, "uint32, uint64", [u32, u64], |typed| {
@@ -163,7 +163,7 @@ pub fn cut_mesh<'py>(
     ))
 }
 
-/// Area, enclosed volume in cubic units, and the number of open edges.
+/// Area, enclosed volume in cubic units, and the number of vertices on open edges.
 #[pyfunction]
 pub fn measure_mesh(
     py: Python<'_>,
@@ -173,7 +173,7 @@ pub fn measure_mesh(
 ) -> PyResult<(f64, f64, usize)> {
     let mesh = to_mesh(&positions, &faces)?;
     py.detach(|| {
-        let open = open_edges(&mesh)?;
+        let open = open_vertices(&mesh)?.into_iter().filter(|&open| open).count();
         Ok((mesh.area(unit), mesh.volume6() as f64 / 6.0, open))
     })
     .map_err(to_python)

@@ -20,7 +20,20 @@ from precast.findings import Severity
 from precast.precomputed.mesh_info import MeshInfo
 from precast.precomputed.meshes import MultiresManifest, morton_codes, octants
 
-__all__ = ["INFO", "LEGACY", "LEVEL", "SEGMENT", "SHARD", "InfoFile", "LegacyFiles", "LevelSurface", "Segment", "Shard"]
+__all__ = [
+    "INFO",
+    "LEGACY",
+    "LEVEL",
+    "PAIR",
+    "SEGMENT",
+    "SHARD",
+    "InfoFile",
+    "LegacyFiles",
+    "LevelPair",
+    "LevelSurface",
+    "Segment",
+    "Shard",
+]
 
 Array = npt.NDArray[Any]
 
@@ -344,6 +357,44 @@ def level_outward(level: LevelSurface) -> Iterator[Fault]:
     volume = float(np.einsum("ij,ij->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2]))) / 6
     if volume < 0:
         yield level.where, f"the surface encloses {volume:.6g} nm3: its faces look inward"
+
+
+# ---- a level beside the finest
+
+
+@dataclass(frozen=True, slots=True)
+class LevelPair:
+    """A coarser level and level 0 of one object.
+
+    Attributes
+    ----------
+    coarse, finest
+        The two.
+    distance_nm
+        How far they may be apart by the ``lod_scales`` of both.
+    """
+
+    coarse: LevelSurface
+    finest: LevelSurface
+    distance_nm: float
+
+
+PAIR: RuleTable[LevelPair] = RuleTable()
+
+
+@PAIR.add("PC334", "a coarser level spans what level 0 spans, to its lod_scale", severity=Severity.WARNING)
+def pair_bounds(pair: LevelPair) -> Iterator[Fault]:
+    if not len(pair.coarse.vertices) or not len(pair.finest.vertices):
+        if len(pair.coarse.vertices) != len(pair.finest.vertices):
+            yield pair.coarse.where, "this level and level 0 do not both have triangles"
+        return
+    apart = max(
+        float(np.abs(pair.coarse.vertices.min(axis=0) - pair.finest.vertices.min(axis=0)).max()),
+        float(np.abs(pair.coarse.vertices.max(axis=0) - pair.finest.vertices.max(axis=0)).max()),
+    )
+    if apart > pair.distance_nm:
+        text = f"the bounds of this level and of level 0 are {apart:.6g} nm apart, allowed are {pair.distance_nm:.6g}"
+        yield pair.coarse.where, text
 
 
 # ---- one object of the single-resolution format

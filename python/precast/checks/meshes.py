@@ -12,10 +12,12 @@ from precast.checks.mesh_rules import (
     INFO,
     LEGACY,
     LEVEL,
+    PAIR,
     SEGMENT,
     SHARD,
     InfoFile,
     LegacyFiles,
+    LevelPair,
     LevelSurface,
     Segment,
     Shard,
@@ -148,12 +150,24 @@ def _check_object(
     findings = SEGMENT.run(subject)
     if any(finding.code in ("PC313", "PC321") for finding in findings):
         return findings  # what is not there cannot be closed, and without a grid there are no bounds
+    return findings + _check_levels(mesh, subject, volume)
+
+
+def _check_levels(mesh: MultiresMesh, subject: Segment, volume: Volume) -> list[Finding]:
+    findings: list[Finding] = []
+    scales = mesh.manifest.lod_scales.astype(np.float64) * subject.info.lod_scale_multiplier
+    scales = np.where(np.isfinite(scales) & (scales > 0), scales, 0)  # told by a rule of its own
+    finest: LevelSurface | None = None
     for lod, fragments in enumerate(subject.fragments):
         points, faces = mesh.join(fragments)
-        scale = float(manifest.lod_scales[lod]) * meshes.info.lod_scale_multiplier
-        tolerance = _voxel(volume, 0) + (meshes.info.unit_nm * scale if np.isfinite(scale) else 0)
-        where = f"{stored.where}, level {lod}"
-        findings += LEVEL.run(LevelSurface(where, mesh.to_nm(points, lod), faces, _bounds_nm(volume), tolerance))
+        tolerance = _voxel(volume, 0) + subject.info.unit_nm * scales[lod]
+        where = f"{subject.where}, level {lod}"
+        level = LevelSurface(where, mesh.to_nm(points, lod), faces, _bounds_nm(volume), tolerance)
+        findings += LEVEL.run(level)
+        finest = finest or level
+        if lod and scales.all():
+            distance = float(subject.info.unit_nm.max() * (scales[0] + scales[lod]))
+            findings += PAIR.run(LevelPair(level, finest, distance))
     return findings
 
 

@@ -23,8 +23,10 @@ EXIT_INTERRUPTED = 130
 
 VERBS = {
     "convert": "precast.cli.convert",
+    "mesh": "precast.cli.mesh",
     "inspect": "precast.cli.inspect",
     "properties": "precast.cli.properties",
+    "export": "precast.cli.export",
     "sample": "precast.cli.sample",
 }
 

@@ -103,10 +103,10 @@ class ShardReader:
         for stat in self.store.list(f"{self.prefix}/"):
             name = stat.key.removeprefix(f"{self.prefix}/")
             if "/" not in name and name.endswith(".shard"):
-                for minishard in range(1 << self.spec.minishard_bits):
-                    stored = self._minishards(name, minishard)
-                    if stored is not None:
-                        yield stored
+                index = read_range(self.store, stat.key, 0, self.spec.index_bytes)
+                entries = np.frombuffer(index, "<u8").reshape(-1, 2)
+                for minishard in np.flatnonzero(entries[:, 0] != entries[:, 1]).tolist():
+                    yield self._parse(name, minishard, entries[minishard])
 
     def keys(self) -> npt.NDArray[np.uint64]:
         """Return all keys, ascending."""
@@ -119,9 +119,11 @@ class ShardReader:
             entry = np.frombuffer(read_range(self.store, key, 16 * minishard, 16 * minishard + 16), "<u8")
         except ObjectNotFoundError:
             return None
+        return self._parse(name, minishard, entry) if entry[0] != entry[1] else None
+
+    def _parse(self, name: str, minishard: int, entry: npt.NDArray[np.uint64]) -> StoredMinishard:
+        key = f"{self.prefix}/{name}"
         start, stop = (self.spec.index_bytes + int(number) for number in entry)
-        if start == stop:
-            return None
         if stop < start:
             raise FormatError(f"{key}: the shard index of minishard {minishard} ends before it starts", where=key)
         stored = read_range(self.store, key, start, stop)

@@ -49,12 +49,15 @@ class PartsOfDataset:
         Name of the work, part of the name of its directory.
     names
         The directories that are put into place; a name that the work did not make leaves what is there.
+    merged
+        Those of them that may be there already, because the work takes over what they hold.
     last
         What follows when they are in place. It may be called again after a kill, so it must not mind.
     """
 
     work: str
     names: tuple[str, ...]
+    merged: tuple[str, ...]
     last: Callable[[], None]
 
 
@@ -162,8 +165,9 @@ class WorkDirectory:
         return [(self.out / name, self.destination / name, old / name) for name in self._parts.names]
 
     def _check_destination(self, overwrite: bool) -> None:
+        merged = () if self._parts is None else self._parts.merged
         for _, target, _ in self._targets():
-            _check_target(target, overwrite)
+            _check_target(target, overwrite or target.name in merged)
 
     def _read_ledger(self) -> dict[str, Any] | None:
         try:

@@ -15,7 +15,7 @@ from precast.geometry import VoxelSize
 from precast.precomputed.label_table import LABEL_ROW
 from precast.precomputed.segment_properties import MOST_TAGS, Property, SegmentProperties
 
-__all__ = ["MOST_SEGMENTS", "OWN_IDS", "Column", "ColumnTable", "SegmentStatistics", "build_properties"]
+__all__ = ["MOST_SEGMENTS", "OWN_IDS", "Column", "ColumnTable", "SegmentStatistics", "build_properties", "columns_of"]
 
 Array = npt.NDArray[Any]
 
@@ -160,6 +160,31 @@ def build_properties(
     merged = [] if columns is None else _merge(columns, kept.rows["id"])
     ids = kept.rows["id"].astype(np.uint64)
     return SegmentProperties(ids=ids, properties=(*merged, *_own(kept))), tuple(findings)
+
+
+def columns_of(former: SegmentProperties) -> ColumnTable:
+    """Return the columns of existing properties that are not of :data:`OWN_IDS`, as if from a user's table."""
+    columns = []
+    for item in former.properties:
+        if item.id in OWN_IDS:
+            continue
+        if item.type == "number":
+            values: Any = item.values.astype(np.float64 if item.values.dtype.kind == "f" else np.int64)
+            known = np.ones(len(former.ids), np.bool_)
+            columns.append(
+                Column(
+                    id=item.id,
+                    type=item.type,
+                    values=values,
+                    known=known,
+                    data_type=item.values.dtype.name,
+                    description=item.description,
+                )
+            )
+            continue
+        values = [tuple(item.tags[i] for i in tags) for tags in item.values] if item.type == "tags" else item.values
+        columns.append(Column(id=item.id, type=item.type, values=values, description=item.description))
+    return ColumnTable(ids=former.ids, columns=tuple(columns), name="the former segment properties")
 
 
 # ---- our own numbers

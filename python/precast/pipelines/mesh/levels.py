@@ -1,0 +1,277 @@
+"""An object from its pieces: joined, simplified, its levels of detail, cut into fragments and encoded.
+
+Pieces are nodes of an octree of blocks. A level is made from the one before, in groups of nodes that fit the memory:
+inside a group everything may change, its border with other groups stays until a coarser level joins them. Small
+objects, nearly all, are one group, and no border is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from precast import kernels
+from precast.errors import FormatError
+from precast.kernels import Mesh
+from precast.pipelines.mesh.frame import COARSEST_STEP_BITS, FINEST_STEP_BITS, WIDTH, Frame, Grid
+from precast.pipelines.mesh.octree import close_cells, group
+from precast.pipelines.mesh.spool import Shelf
+
+__all__ = ["GROUP_FACES", "Level", "LevelRules", "Levels", "Part", "build_levels", "finest", "measured"]
+
+GROUP_FACES = 1 << 20
+"""Faces that are in memory at once. A constant: the result must not depend on the memory of a machine."""
+FRAGMENT_FACES = 20_000
+"""Cells are made smaller if one would hold more faces of the finest level."""
+ENOUGH_FACES = 2_000
+"""A level of so few faces in one cell needs no coarser one."""
+FEWEST_FACES = 500
+"""A level of so few faces needs no coarser one even if it lies in many cells."""
+STEP = 4
+"""A level has this many times fewer faces than the finer one; it is written if it has at least 3 times fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some pieces of an object: a node of the octree of blocks."""
+
+    code: int
+    faces: int
+    error_nm: float
+    load: Callable[[], list[Mesh]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelRules:
+    """What decides about the levels of an object."""
+
+    max_error_nm: float
+    faces: int | None
+    most_levels: int
+    fill_cavities: bool
+    group_faces: int = GROUP_FACES
+
+
+@dataclass(slots=True)
+class Level:
+    """One level of detail.
+
+    Attributes
+    ----------
+    cells, octants, fragments
+        Per cell with faces, in Morton order: where it is, which octants have faces, its Draco stream.
+    faces
+        Faces before they were cut.
+    error_nm
+        Checked bound of the distance to the full surface.
+    """
+
+    faces: int
+    error_nm: float
+    cells: npt.NDArray[np.uint32]
+    octants: npt.NDArray[np.uint8]
+    fragments: list[bytes]
+
+
+@dataclass(slots=True)
+class Levels:
+    """An object: its levels, finest first, and what was measured on the finest."""
+
+    grid: Grid
+    levels: list[Level] = field(default_factory=list)
+    listed: list[list[tuple[int, int, int]]] = field(default_factory=list)
+    area_nm2: float = 0.0
+    volume_nm3: float = 0.0
+    open_vertices: int = 0
+    filled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A level as groups of nodes, on the lattice."""
+
+    parts: list[Part]
+    faces: int
+    error_nm: float
+    filled: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Goal:
+    """What a level shall be.
+
+    Attributes
+    ----------
+    level
+        Its number; decides about the lattice.
+    max_error_nm
+        Bound of the distance to the parts that it is made from.
+    target
+        From the faces of a group to those that are wanted; 0 for as few as the bound allows.
+    """
+
+    level: int
+    max_error_nm: float
+    target: Callable[[int], int]
+
+
+def _simplify(parts: Sequence[Part], frame: Frame, shelf: Shelf, goal: _Goal, rules: LevelRules) -> Stage:
+    """Join parts in groups and simplify each group."""
+    snap = frame.snap(rules.max_error_nm, goal.level)
+    made, filled = [], 0
+    groups = group(parts, rules.group_faces)
+    for nodes in groups:
+        pieces = [piece for node in nodes for piece in node.load()]
+        (positions, faces), cavities = kernels.weld_meshes(pieces, fill_cavities=rules.fill_cavities)
+        filled += cavities
+        del pieces
+        positions, faces, error = kernels.simplify_mesh(
+            positions,
+            faces,
+            unit_nm=frame.unit_nm,
+            max_error_nm=goal.max_error_nm,
+            target_faces=goal.target(len(faces)),
+            patch=0,
+            snap=snap,
+        )
+        before = max(node.error_nm for node in nodes)
+        keep = shelf.put([positions, faces], in_memory=len(groups) == 1)
+        made.append(Part(nodes[0].code, len(faces), before + error, _loader(keep)))
+    return Stage(made, sum(part.faces for part in made), max(part.error_nm for part in made), filled)
+
+
+def _loader(keep: Callable[[], list[npt.NDArray[np.generic]]]) -> Callable[[], list[Mesh]]:
+    def load() -> list[Mesh]:
+        positions, faces = keep()
+        return [(positions.astype(np.int32, copy=False), faces.astype(np.uint32, copy=False))]
+
+    return load
+
+
+def build_levels(parts: Sequence[Part], frame: Frame, rules: LevelRules, shelf: Shelf) -> Levels:
+    """Make all levels of an object.
+
+    Parameters
+    ----------
+    parts
+        Its pieces, block by block.
+    frame
+        The scale that they were extracted from.
+    rules
+        Error bound, face budget, number of levels.
+    shelf
+        Keeps what does not fit the memory.
+
+    Raises
+    ------
+    FormatError
+        If the object cannot be made; says why.
+    """
+    stage = finest(parts, frame, rules, shelf)
+    result = measured(stage, frame)
+    result.levels.clear()
+    while True:
+        number = len(result.levels)
+        result.levels.append(_cut(stage, result.grid, number, shelf))
+        if _is_last(result, rules):
+            break
+        goal = _Goal(level=number + 1, max_error_nm=float("inf"), target=lambda faces: max(4, faces // STEP))
+        coarser = _simplify(stage.parts, frame, shelf, goal, rules)
+        if 3 * coarser.faces > stage.faces:
+            break
+        stage = coarser
+    result.listed = close_cells([(level.cells, level.octants) for level in result.levels])
+    return result
+
+
+def finest(parts: Sequence[Part], frame: Frame, rules: LevelRules, shelf: Shelf) -> Stage:
+    """Join the pieces of an object and simplify them as far as the rest of the error bound allows."""
+    if not parts:
+        raise FormatError("an object has no pieces")
+    total = sum(part.faces for part in parts)
+    used = max(part.error_nm for part in parts)
+    rest = max(0.0, rules.max_error_nm - used - frame.cut_error_nm)
+    budget = rules.faces or 0
+    goal = _Goal(level=0, max_error_nm=rest, target=lambda faces: -(-budget * faces // total) if budget else 0)
+    return _simplify(parts, frame, shelf, goal, rules)
+
+
+def measured(stage: Stage, frame: Frame) -> Levels:
+    """Return what is to be known of a finest level; its only level has no fragments yet."""
+    low, high = _bounds(stage.parts)
+    result = Levels(_choose_grid(stage, low, high), filled=stage.filled)
+    result.levels.append(Level(stage.faces, stage.error_nm, np.zeros((0, 3), np.uint32), np.zeros(0, np.uint8), []))
+    for part in stage.parts:
+        for mesh in part.load():
+            area, volume, border = kernels.measure_mesh(mesh, frame.unit_nm)
+            result.area_nm2 += area
+            result.volume_nm3 += volume * float(np.prod(frame.unit_nm))
+            result.open_vertices += border
+    return result
+
+
+def _is_last(result: Levels, rules: LevelRules) -> bool:
+    level = result.levels[-1]
+    if len(result.levels) >= rules.most_levels or level.faces <= FEWEST_FACES:
+        return True
+    return level.faces <= ENOUGH_FACES and len(level.cells) == 1
+
+
+def _bounds(parts: Sequence[Part]) -> tuple[list[int], list[int]]:
+    lows, highs = [], []
+    for part in parts:
+        for positions, _ in part.load():
+            lows.append(positions.min(axis=0))
+            highs.append(positions.max(axis=0))
+    return np.min(lows, axis=0).tolist(), np.max(highs, axis=0).tolist()
+
+
+def _choose_grid(stage: Stage, low: Sequence[int], high: Sequence[int]) -> Grid:
+    """Return the coarsest cells that hold few enough faces each."""
+    grid = Grid.around(low, high, COARSEST_STEP_BITS)
+    if stage.faces <= FRAGMENT_FACES:
+        return grid
+    for bits in range(COARSEST_STEP_BITS, FINEST_STEP_BITS + 1):
+        grid = Grid.around(low, high, bits)
+        x, y, _ = count = grid.cells(0).count
+        if count.volume > 1 << 40:
+            break
+        numbers = []
+        for part in stage.parts:
+            for positions, faces in part.load():
+                cells = np.minimum(grid.steps(positions[faces[:, 0]], 0) // WIDTH, np.array(count) - 1).astype(np.int64)
+                numbers.append(cells @ np.array([1, x, x * y], np.int64))
+        if np.unique(np.concatenate(numbers), return_counts=True)[1].max() <= FRAGMENT_FACES:
+            break
+    return grid
+
+
+def _cut(stage: Stage, grid: Grid, level: int, shelf: Shelf) -> Level:
+    """Cut a level into its fragments; what several groups have in one cell is joined."""
+    cells = grid.cells(level)
+    by_cell: dict[tuple[int, int, int], tuple[int, list[Callable[[], list[npt.NDArray[np.generic]]]]]] = {}
+    for part in stage.parts:
+        for positions, faces in part.load():
+            found = kernels.cut_mesh((grid.steps(positions, level), faces), cells)
+            if len(stage.parts) == 1:
+                streams = [kernels.draco_encode(*piece) for piece in _split(found)]
+                return Level(stage.faces, stage.error_nm, found.cells, found.octants, streams)
+            for cell, octants, piece in zip(found.cells.tolist(), found.octants.tolist(), _split(found), strict=True):
+                mask, pieces = by_cell.get(tuple(cell), (0, []))
+                by_cell[tuple(cell)] = (mask | octants, [*pieces, shelf.put(list(piece), in_memory=False)])
+    order = close_cells([(np.array(list(by_cell), np.uint32), np.zeros(len(by_cell), np.uint8))])[0]
+    streams = []
+    for cell in order:
+        pieces = [(a.astype(np.int32), b.astype(np.uint32)) for a, b in (keep() for keep in by_cell[cell][1])]
+        joined, _ = kernels.weld_meshes(pieces)
+        streams.append(kernels.draco_encode(*joined))
+    masks = np.array([by_cell[cell][0] for cell in order], np.uint8)
+    return Level(stage.faces, stage.error_nm, np.array(order, np.uint32).reshape(-1, 3), masks, streams)
+
+
+def _split(found: kernels.Fragments) -> list[Mesh]:
+    v, f = found.vertex_offsets.tolist(), found.face_offsets.tolist()
+    return [(found.positions[v[i] : v[i + 1]], found.faces[f[i] : f[i + 1]]) for i in range(len(found.cells))]
