@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.data import Voxels
+from precast import draco as codec
 from precast import kernels
 from precast.geometry import Vec3
 
-__all__ = ["decode", "digest", "downsample", "encode", "extract", "label_table"]
+__all__ = ["decode", "digest", "downsample", "draco", "encode", "extract", "label_table"]
 
 
 def encode(pieces: Sequence[Voxels], block: int) -> list[bytes]:
@@ -38,6 +39,11 @@ def downsample(data: Voxels, factors: Sequence[int], method: kernels.DownsampleM
         level = kernels.downsample(level, Vec3.of(factors), method, threads=1)
         reduced.append(level[0])
     return reduced
+
+
+def draco(meshes: Sequence[tuple[Voxels, Voxels]]) -> list[bytes]:
+    """Return each mesh of positions (int32) and faces (uint32) as a Draco stream."""
+    return [codec.encode(positions, faces) for positions, faces in meshes]
 
 
 def extract(data: Voxels) -> dict[int, tuple[Voxels, Voxels]]:

@@ -129,7 +129,7 @@ def topology(faces: Faces) -> Topology:
 def triangle_set(surface: Surface) -> NDArray[Any]:
     """Return the triangles as rows of nine integers in a canonical order: equal for equal meshes.
 
-    Each triangle is turned, not mirrored, until its lowest corner comes first.
+    Each triangle is turned, not mirrored, until its corners are in the least order.
     """
     positions, faces = surface
     order = np.lexsort(positions.T[::-1])
@@ -140,8 +140,12 @@ def triangle_set(surface: Surface) -> NDArray[Any]:
     new[1:] = np.any(sorted_positions[1:] != sorted_positions[:-1], axis=1)
     rank[order] = np.cumsum(new)
     ranks = rank[faces]
-    turn = (ranks.argmin(axis=1)[:, None] + np.arange(3)) % 3
-    turned = np.take_along_axis(ranks, turn, axis=1)
+    # The least of the three turns, as numbers in base of the count: corners may coincide.
+    turns = np.stack([ranks, ranks[:, [1, 2, 0]], ranks[:, [2, 0, 1]]])
+    second = turns[..., 1] * len(order) + turns[..., 2]
+    least = np.where(turns[..., 0] == ranks.min(axis=1), second, np.iinfo(np.int64).max).argmin(axis=0)
+    turned = turns[least, np.arange(len(faces))]
+    turned = turned[np.lexsort(turned.T[::-1])]
     corners = sorted_positions[new.astype(bool) | (np.arange(len(new)) == 0)]
     turned = turned[np.lexsort(turned.T[::-1])]
     return np.asarray(corners[turned].reshape(-1, 9))

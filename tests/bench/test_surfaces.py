@@ -69,6 +69,11 @@ def test_same_triangles_in_any_order_are_equal_and_mirrored_ones_are_not() -> No
     assert not np.array_equal(surfaces.triangle_set((BOX[0][order], mirrored)), expected)
     twice = np.concatenate([turned, turned[:1]])
     assert len(surfaces.triangle_set((BOX[0][order], twice))) == 13
+    flat = np.array([[0, 0, 0], [0, 0, 0], [1, 0, 0]])
+    assert all(
+        np.array_equal(surfaces.triangle_set((flat, np.roll([[0, 1, 2]], k))), [[0, 0, 0, 0, 0, 0, 1, 0, 0]])
+        for k in range(3)
+    )
     moved = BOX[0].copy()
     moved[5] += [0, 0, 1]
     assert not np.array_equal(surfaces.triangle_set((moved, BOX[1])), expected)
