@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from precast import draco
     from precast.dataset import Scale, SegmentMesh, TriangleMesh, Volume, VolumeMeshes
     from precast.dataset import open_volume as open  # noqa: A004
     from precast.geometry import Box, Vec3, VoxelSize
@@ -51,6 +52,7 @@ __all__ = [
     "VoxelSize",
     "__version__",
     "convert",
+    "draco",
     "export",
     "extract_surface",
     "mesh",
@@ -62,7 +64,8 @@ __all__ = [
     "sample",
 ]
 
-_HOMES = {
+# Module and attribute; no attribute: the module itself.
+_HOMES: dict[str, tuple[str, str | None]] = {
     "Box": ("precast.geometry", "Box"),
     "Vec3": ("precast.geometry", "Vec3"),
     "VoxelSize": ("precast.geometry", "VoxelSize"),
@@ -76,6 +79,7 @@ _HOMES = {
     "ConvertPlan": ("precast.pipelines.convert", "ConvertPlan"),
     "ConvertSummary": ("precast.pipelines.convert", "ConvertSummary"),
     "convert": ("precast.pipelines.convert", "convert"),
+    "draco": ("precast.draco", None),
     "plan_conversion": ("precast.pipelines.convert", "plan_conversion"),
     "MeshOptions": ("precast.pipelines.mesh", "MeshOptions"),
     "MeshPlan": ("precast.pipelines.mesh", "MeshPlan"),
@@ -104,6 +108,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     module, attribute = _HOMES[name]
-    value = getattr(importlib.import_module(module), attribute)
+    home = importlib.import_module(module)
+    value = home if attribute is None else getattr(home, attribute)
     globals()[name] = value
     return value

@@ -28,6 +28,8 @@ __all__ = [
     "decode_compressed_segmentation",
     "downsample",
     "downsample_domain",
+    "draco_decode",
+    "draco_encode",
     "encode_chunks",
     "extract_surface",
     "format_digest",
@@ -514,6 +516,36 @@ class LabelTable:
         return records
 
 
+def _triples(values: npt.ArrayLike, dtype: type[np.integer[Any]], what: str) -> npt.NDArray[Any]:
+    """Return integers as a C-contiguous array of shape (n, 3), none of them changed."""
+    array = np.asarray(values)
+    if array.ndim != 2 or array.shape[1] != 3:
+        raise UsageError(f"{what} must have the shape (n, 3), got {array.shape}")
+    if array.dtype.kind not in "iu":
+        raise UsageError(f"{what} must be integers, got dtype {array.dtype}")
+    limits = np.iinfo(dtype)
+    if array.size and not np.can_cast(array.dtype, dtype) and (array.min() < limits.min or array.max() > limits.max):
+        raise UsageError(f"{what} must be from {limits.min} to {limits.max}, got {array.min()} to {array.max()}")
+    return np.ascontiguousarray(array, dtype)
+
+
+def draco_encode(positions: npt.ArrayLike, faces: npt.ArrayLike) -> bytes:
+    """Encode a triangle mesh with integer positions; described in :func:`precast.draco.encode`."""
+    what = "encoding a Draco mesh"
+    vertices = _triples(positions, np.int32, f"{what}: positions")
+    triangles = _triples(faces, np.uint32, f"{what}: faces")
+    with _errors(what):
+        return _native.draco_encode(vertices, triangles)
+
+
+def draco_decode(
+    data: Bytes, max_faces: int, max_vertices: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32]]:
+    """Decode a Draco mesh to positions and faces; described in :func:`precast.draco.decode`."""
+    with _errors("decoding a Draco mesh"):
+        return _native.draco_decode(data, max_faces, max_vertices)
+
+
 def voxel_digest(
     data: npt.NDArray[Any], start: Sequence[int], size: Sequence[int], threads: int = 1
 ) -> tuple[int, int]:
@@ -659,8 +691,8 @@ def extract_surface(
     Examples
     --------
     >>> surfaces = extract_surface(np.full((1, 1, 1), 7, np.uint32))
-    >>> surfaces.ids.tolist(), surfaces.positions[:, 0].tolist(), len(surfaces.faces)
-    ([7], [0, 1, 1, 1, 1, 2], 8)
+    >>> surfaces.ids.tolist(), surfaces.positions.max(axis=0).tolist(), len(surfaces.faces)
+    ([7], [2, 2, 2], 8)
     """
     what = "extracting surfaces"
     sides = [(bool(low), bool(high)) for low, high in closed]

@@ -6,10 +6,12 @@ mod bytes;
 mod chunks;
 mod digest;
 mod downsample;
+mod draco;
 mod error;
 mod gzip;
 mod label_table;
 mod meshes;
+mod simplify;
 mod surface;
 
 use pyo3::prelude::*;
@@ -36,6 +38,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(meshes::weld_meshes, module)?)?;
     module.add_function(wrap_pyfunction!(meshes::cut_mesh, module)?)?;
     module.add_function(wrap_pyfunction!(meshes::measure_mesh, module)?)?;
+    module.add_function(wrap_pyfunction!(simplify::simplify_mesh, module)?)?;
+    module.add_function(wrap_pyfunction!(draco::draco_encode, module)?)?;
+    module.add_function(wrap_pyfunction!(draco::draco_decode, module)?)?;
     module.add_class::<label_table::LabelTable>()?;
     Ok(())
 }

@@ -22,6 +22,7 @@ pub mod murmur;
 pub mod parallel;
 pub mod pieces;
 pub mod simd;
+pub mod simplify;
 pub mod surface;
 pub mod view;
 pub mod weld;

@@ -9,12 +9,14 @@
 //! vertex between voxels `i` and `i + 1` lies at `2 i + 2`.
 //!
 //! Labels are numbered in the order in which they appear; rows that repeat the row above are copied. Bit masks per
-//! row say where neighbours differ; only there are vertices and cells, so uniform space costs next to nothing.
-//! Triangles and vertices are written in the order of the cells and sorted by object at the end.
+//! row say where neighbours differ; only there are vertices and cells, so uniform space costs next to nothing. A first
+//! walk ([`survey`]) lists the surfaces in the cells and counts what each object has; a second ([`fill`]) writes
+//! vertices and triangles straight to their places.
 
 mod cases;
 mod dense;
-mod march;
+mod fill;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +24,7 @@ use std::ops::Range;
 
 use cases::Case;
 use dense::Numbers;
-use march::{March, Streams};
+use survey::{Count, MOST_WIDE, Survey};
 
 use crate::label_table::Label;
 use crate::simd::Level;
@@ -113,9 +115,10 @@ impl Surfaces {
 pub struct Scratch {
     cases: Box<[Case; 256]>,
     numbers: Numbers,
-    streams: Streams,
-    narrow: March<u16>,
-    wide: March<u32>,
+    counts: Vec<Count>,
+    narrow: Survey<u16>,
+    wide: Survey<u32>,
+    slots: Vec<u32>,
 }
 
 impl Default for Scratch {
@@ -123,9 +126,10 @@ impl Default for Scratch {
         Scratch {
             cases: cases::cases(),
             numbers: Numbers::default(),
-            streams: Streams::default(),
-            narrow: March::default(),
-            wide: March::default(),
+            counts: Vec::new(),
+            narrow: Survey::default(),
+            wide: Survey::default(),
+            slots: Vec::new(),
         }
     }
 }
@@ -146,17 +150,17 @@ fn extract_at<T: Label>(
     scratch: &mut Scratch,
 ) -> Result<Surfaces> {
     check(&block, select)?;
-    let Scratch { cases, numbers, streams, narrow, wide } = scratch;
-    let mut done = march::run(level, &block, select, cases, numbers, streams, narrow);
-    if matches!(done, Err(Stop::Labels)) {
+    let Scratch { cases, numbers, counts, narrow, wide, slots } = scratch;
+    let done = match survey::survey(level, &block, select, cases, numbers, counts, narrow) {
         // Rare: a block of noise, or a huge one.
-        done = march::run(level, &block, select, cases, numbers, streams, wide);
-    }
-    match done {
-        Ok(()) => Ok(streams.collect(numbers.labels())),
-        Err(Stop::Labels) => Err(Error::Limit(format!("a block has more than {} labels", u32::MAX >> 3))),
-        Err(Stop::Vertices) => Err(Error::Limit("the surfaces of a block have more than 2^32 vertices".into())),
-    }
+        Err(Stop::Labels) => survey::survey(level, &block, select, cases, numbers, counts, wide)
+            .map(|()| fill::fill(level, wide, block.start, cases, numbers.labels(), counts, slots)),
+        done => done.map(|()| fill::fill(level, narrow, block.start, cases, numbers.labels(), counts, slots)),
+    };
+    done.map_err(|stop| match stop {
+        Stop::Labels => Error::Limit("a block has more than 2^29 labels".into()),
+        Stop::Vertices => Error::Limit("an object has more than 2^32 vertices in a block".into()),
+    })
 }
 
 /// Why a block cannot be done.
@@ -181,6 +185,9 @@ fn check<T>(block: &Block<'_, T>, select: &Select<'_>) -> Result<()> {
                 "voxels must lie from -2^30 to below 2^30 - 1, but a block of {size} begins at {start}"
             )));
         }
+    }
+    if width > MOST_WIDE - 2 {
+        return Err(Error::Limit(format!("a block is at most 2^27 - 2 voxels wide, got {width}")));
     }
     if let Select::Only(ids) | Select::Except(ids) = select
         && !ids.is_sorted_by(|a, b| a < b)
