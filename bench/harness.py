@@ -44,7 +44,12 @@ _PACKAGES = (
     "igneous-pipeline",
     "neuroglancer-scripts",
     "cloud-volume",
+    "zmesh",
+    "pyfqmr",
+    "meshoptimizer",
+    "DracoPy",
     "numpy",
+    "scipy",
     "tifffile",
     "imagecodecs",
 )
@@ -82,7 +87,13 @@ class Case:
     check
         Given the output of every side by name, returns a sentence that says what was compared.
     floor
-        How many times faster than the fastest peer precast has to be.
+        How many times faster than the fastest peer precast has to be; not used where there are ``floors``.
+    triangles
+        What rates are counted in, if there are any.
+    floors
+        How many times faster than each peer precast has to be, where that is not the same for all.
+    facts
+        What the check finds out about the outputs besides, by side: quality, bytes. Stored with the times.
     """
 
     suite: str
@@ -95,6 +106,9 @@ class Case:
     floor: float
     not_peers: Sequence[str] = ("precast", "copy")
     """Sides that the floor is not measured against."""
+    triangles: int = 0
+    floors: Mapping[str, float] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def measure(case: Case, repeats: int) -> dict[str, Any]:
@@ -130,7 +144,7 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
                 cpu[side.name].append(round(cpu_stop - cpu_start, 7))
     finally:
         gc.enable()
-    return {
+    result = {
         "suite": case.suite,
         "work": case.work,
         "data": case.data,
@@ -141,6 +155,9 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
         "checked": checked,
         "sides": {name: {"seconds": seconds[name], "cpu_seconds": cpu[name]} for name in seconds},
     }
+    if case.triangles:
+        result |= {"triangles": case.triangles, "floors": dict(case.floors), "facts": case.facts}
+    return result
 
 
 @dataclass(frozen=True, slots=True)

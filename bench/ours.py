@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.data import Voxels
+from precast import draco as codec
 from precast import kernels
 from precast.geometry import Vec3
 
-__all__ = ["decode", "digest", "downsample", "encode", "label_table"]
+__all__ = ["decode", "digest", "downsample", "draco", "encode", "extract", "label_table"]
 
 
 def encode(pieces: Sequence[Voxels], block: int) -> list[bytes]:
@@ -38,6 +39,17 @@ def downsample(data: Voxels, factors: Sequence[int], method: kernels.DownsampleM
         level = kernels.downsample(level, Vec3.of(factors), method, threads=1)
         reduced.append(level[0])
     return reduced
+
+
+def draco(meshes: Sequence[tuple[Voxels, Voxels]]) -> list[bytes]:
+    """Return each mesh of positions (int32) and faces (uint32) as a Draco stream."""
+    return [codec.encode(positions, faces) for positions, faces in meshes]
+
+
+def extract(data: Voxels) -> dict[int, tuple[Voxels, Voxels]]:
+    """Return positions, in half voxels, and faces of the closed surface of every label of ``data`` (z, y, x)."""
+    found = kernels.extract_surface(data)
+    return {one: found.get(at) for at, one in enumerate(found.ids.tolist())}
 
 
 def label_table(data: Voxels) -> Any:

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ from bench.harness import REPOSITORY, Case, environment, measure
 
 __all__ = ["main"]
 
-_SUITES = ("kernels", "whole", "memory")
+_SUITES = ("kernels", "meshing", "whole", "mesh-whole", "memory")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the suites that were asked for; all of them if none was named."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("suites", nargs="*", metavar="suite", help=f"of {', '.join(_SUITES)}; default: all")
-    parser.add_argument("--repeats", type=int, help="of each side; default: 9 for kernels, 3 for whole processes")
+    parser.add_argument("--repeats", type=int, help="of each side; default: 9 for kernels, else 3")
     parser.add_argument("--only", default="", help="only kernel cases whose text contains this, e.g. 'majority 2×2×2'")
     parser.add_argument("--peers-only", action="store_true", help="leave precast out")
     parser.add_argument("--output", type=Path, default=REPOSITORY / "bench" / "results", help="folder for the JSON")
@@ -46,14 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(suite: str, options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
     with_precast = not options.peers_only
-    if suite == "kernels":
-        from bench.kernels import cases
-
-        chosen = (case for case in cases(with_precast=with_precast) if options.only in f"{case.work}, {case.data}")
-        return [_kernel(case, options.repeats or 9) for case in chosen]
+    cases: Callable[..., Iterable[Case]]
     run: Callable[..., list[dict[str, Any]]]
+    if suite in ("kernels", "meshing"):
+        if suite == "kernels":
+            from bench.kernels import cases
+        else:
+            from bench.meshing import cases
+        chosen = (case for case in cases(with_precast=with_precast) if options.only in f"{case.work}, {case.data}")
+        return [_kernel(case, options.repeats or (9 if suite == "kernels" else 3)) for case in chosen]
     if suite == "whole":
         from bench.whole import run
+    elif suite == "mesh-whole":
+        from bench.mesh_whole import run
     else:
         from bench.memory import run
     return run(scratch, repeats=options.repeats or 3, with_precast=with_precast, say=_say)
@@ -61,11 +66,20 @@ def _run(suite: str, options: argparse.Namespace, scratch: Path) -> list[dict[st
 
 def _kernel(case: Case, repeats: int) -> dict[str, Any]:
     result = measure(case, repeats)
-    rates = {name: case.voxels / min(side["seconds"]) / 1e6 for name, side in result["sides"].items()}
-    text = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
-    peers = [rate for name, rate in rates.items() if name not in case.not_peers]
-    ratio = f"; {rates['precast'] / max(peers):.2f}× (floor {case.floor:g}×)" if "precast" in rates else ""
-    _say(f"{case.work}, {case.data}: Mvoxel/s {text}{ratio}")
+    unit, count = ("triangles", case.triangles) if case.triangles else ("voxels", case.voxels)
+    rates = {name: count / min(side["seconds"]) / 1e6 for name, side in result["sides"].items()}
+    text = ", ".join(f"{name} {rate:,.{0 if rate > 100 else 2}f}" for name, rate in rates.items())
+    floors = dict(case.floors)
+    if not floors:
+        fastest = max((name for name in rates if name not in case.not_peers), key=rates.__getitem__)
+        floors = {fastest: case.floor}
+    if "precast" in rates:
+        text += "".join(
+            f"; {rates['precast'] / rates[peer]:.2f}× {peer} (floor {floor:g}×)" for peer, floor in floors.items()
+        )
+    _say(f"{case.work}, {case.data}: million {unit}/s {text}")
+    for name, facts in case.facts.items():
+        _say(f"    {name}: {facts}")
     return result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ __all__ = ["insert", "main", "render"]
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _BEGIN, _END = "<!-- bench:begin -->", "<!-- bench:end -->"
-_SUITES = ("kernels", "whole", "memory")
+_SUITES = ("kernels", "whole", "memory", "meshing", "mesh-whole")
 _PEERS = ("compressed-segmentation", "tensorstore", "tinybrain", "igneous-pipeline", "neuroglancer-scripts")
+_MESH_PEERS = ("zmesh", "pyfqmr", "meshoptimizer", "DracoPy", "igneous-pipeline", "cloud-volume")
 
 Document = Mapping[str, Any]
 
@@ -56,9 +57,17 @@ def render(documents: Sequence[Document]) -> str:
     """Return the tables of all suites as Markdown; a suite without figures of precast is left out."""
     by_suite = {document["suite"]: document for document in documents}
     parts = []
-    for suite, table in (("kernels", _kernels), ("whole", _whole), ("memory", _memory)):
+    tables: Mapping[str, Callable[[Sequence[Mapping[str, Any]]], str]] = {
+        "kernels": _kernels,
+        "whole": _whole,
+        "memory": _memory,
+        "meshing": _meshing,
+        "mesh-whole": _mesh_whole,
+    }
+    for suite in _SUITES:
         if suite in by_suite and any("precast" in case["sides"] for case in by_suite[suite]["cases"]):
-            parts.append(table(by_suite[suite]["cases"]) + _where(by_suite[suite]["environment"]))
+            peers = _MESH_PEERS if suite in ("meshing", "mesh-whole") else _PEERS
+            parts.append(tables[suite](by_suite[suite]["cases"]) + _where(by_suite[suite]["environment"], peers))
     return "\n".join(parts) if parts else "No figures yet: `make bench` makes them.\n"
 
 
@@ -142,13 +151,112 @@ def _memory(cases: Sequence[Mapping[str, Any]]) -> str:
     return text
 
 
+def _meshing(cases: Sequence[Mapping[str, Any]]) -> str:
+    text = "**Meshing kernels, one thread**, million triangles of input (extraction: of output) per second:\n\n"
+    text += _row("work", "data", "peer", "peer", "precast", "faster", "floor", "peer's bytes", "bytes")
+    text += "|---|---|---|--:|--:|--:|--:|--:|--:|\n"
+    qualities = ""
+    for case in cases:
+        if "precast" not in case["sides"]:
+            continue
+        best = {name: min(side["seconds"]) for name, side in case["sides"].items()}
+        rate = {name: case["triangles"] / seconds / 1e6 for name, seconds in best.items()}
+        facts = case["facts"]
+        for peer, floor in case["floors"].items():
+            sizes = [f"{facts[name]['bytes']:,}" if "bytes" in facts[name] else "" for name in (peer, "precast")]
+            text += _row(
+                case["work"],
+                case["data"],
+                peer,
+                f"{rate[peer]:.2f}",
+                f"{rate['precast']:.2f}",
+                f"**{best[peer] / best['precast']:.1f}×**",
+                f"{floor:g}×",
+                *sizes,
+            )
+        if "input" in facts:
+            qualities += f"\n{case['work'].capitalize()}, {case['data']}: what is left\n\n" + _simplified(facts)
+    return text + qualities
+
+
+def _simplified(facts: Mapping[str, Mapping[str, Any]]) -> str:
+    text = _row(
+        "",
+        "faces",
+        "mean / max distance to the original, nm",
+        "from the original, nm",
+        "volume, µm³",
+        "components",
+        "Euler number",
+        "open edges",
+        "edges of over two faces",
+    )
+    text += "|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+    for name, side in facts.items():
+        text += _row(
+            name,
+            f"{side['faces']:,}",
+            *_distances(side),
+            f"{side['volume_um3']:.2f}",
+            *(f"{side[key]:,}" for key in ("components", "euler", "open_edges", "crowded_edges")),
+        )
+    return text
+
+
+def _distances(side: Mapping[str, Any]) -> list[str]:
+    """Return the mean and the largest distance to the original, and from it."""
+    if "mean_to_original_nm" not in side:
+        return ["", ""]
+    return [
+        f"{side['mean_to_original_nm']:.2f} / {side['max_to_original_nm']:.1f}",
+        f"{side['mean_from_original_nm']:.2f} / {side['max_from_original_nm']:.1f}",
+    ]
+
+
+def _mesh_whole(cases: Sequence[Mapping[str, Any]]) -> str:
+    text = _whole(cases)
+    for case in cases:
+        text += (
+            "Level 0 of all objects, and below, how good that of 100 objects from the largest to the smallest is:\n\n"
+        )
+        text += _row("program", "objects with a mesh", "closed", "faces", "bytes", "fragments", "left behind")
+        text += "|---|--:|--:|--:|--:|--:|--:|\n"
+        for name, side in case["sides"].items():
+            keys = ("objects", "closed", "faces", "bytes", "fragments")
+            cells = [f"{side['meshes'][key]:,}" for key in keys]
+            text += _row(name, *cells, f"{side['left_behind_bytes']:,} bytes")
+        text += "\n" + _row(
+            "program",
+            "closed",
+            "volume / voxels",
+            "mean error of a volume",
+            "mean / max distance to the full surface, nm",
+            "from the full surface, nm",
+            "faces",
+            "bytes",
+        )
+        text += "|---|--:|--:|--:|--:|--:|--:|--:|\n"
+        for name, side in case["sides"].items():
+            quality = side["quality"]
+            text += _row(
+                name,
+                f"{quality['closed']} of {quality['objects']}",
+                f"{quality['volume_ratio']:.4f}",
+                f"{100 * quality['mean_volume_error']:.1f} %",
+                *_distances(quality),
+                f"{quality['faces']:,}",
+                f"{quality['bytes']:,}",
+            )
+    return text
+
+
 def _mib(count: int) -> str:
     return f"{count / 2**20:,.0f} MiB"
 
 
-def _where(environment: Mapping[str, Any]) -> str:
+def _where(environment: Mapping[str, Any], names: Sequence[str]) -> str:
     versions = environment["versions"]
-    peers = ", ".join(f"{name} {versions[name]}" for name in _PEERS)
+    peers = ", ".join(f"{name} {versions[name]}" for name in names)
     changed = " with uncommitted changes" if environment["uncommitted_changes"] else ""
     return (
         f"\n{environment['processor']}, {environment['cores']} cores, {environment['system']}, Python "

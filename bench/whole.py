@@ -24,7 +24,7 @@ from bench import data as datasets
 from bench.data import Voxels
 from bench.harness import ChildRun, DifferenceError, dataset_size, run_child, run_children
 
-__all__ = ["Say", "convert_command", "read_scales", "run", "write_stack"]
+__all__ = ["PROGRAMS", "Say", "convert_command", "read_scales", "run", "shown", "summary", "write_stack"]
 
 Say = Callable[[str], None]
 
@@ -32,7 +32,7 @@ _EDGE = 512
 _CUT = 256
 _SCALES = 4
 _RESOLUTION = "32,32,40"
-_PROGRAMS = Path(sys.executable).parent
+PROGRAMS = Path(sys.executable).parent
 _IGNEOUS_FLOOR, _SCRIPTS_FLOOR = 10.0, 300.0
 
 
@@ -45,7 +45,7 @@ def write_stack(folder: Path, slices: Iterable[Voxels]) -> None:
 
 def convert_command(source: Path, dest: Path, *extra: str) -> list[str | Path]:
     """Return the command line of one conversion by precast."""
-    return [_PROGRAMS / "precast", "convert", source, dest, "--resolution", _RESOLUTION, "--quiet", *extra]
+    return [PROGRAMS / "precast", "convert", source, dest, "--resolution", _RESOLUTION, "--quiet", *extra]
 
 
 def read_scales(folder: Path, *, count: int | None = None) -> list[Voxels]:
@@ -97,7 +97,7 @@ def run(scratch: Path, *, repeats: int, with_precast: bool, say: Say) -> list[di
             runs[name].append(run_children(commands, scratch))
     shutil.rmtree(dest)
     array.unlink()
-    results = {name: {**_summary(runs[name]), **sizes[name]} for name in sides}
+    results = {name: {**summary(runs[name]), **sizes[name]} for name in sides}
     for name, result in results.items():
         say(f"{name}: {_text(result)}")
 
@@ -111,14 +111,14 @@ def run(scratch: Path, *, repeats: int, with_precast: bool, say: Say) -> list[di
         "not_peers": [name for name in sides if name.startswith("precast")],
         "floors": {"igneous": _IGNEOUS_FLOOR, "neuroglancer-scripts": _SCRIPTS_FLOOR},
         "checked": checked,
-        "commands": {name: [_shown(argv, scratch) for argv in commands] for name, commands in sides.items()},
+        "commands": {name: [shown(argv, scratch) for argv in commands] for name, commands in sides.items()},
         "sides": {**results, "neuroglancer-scripts": scripts},
     }
     return [case]
 
 
 def _igneous(array: Path, dest: Path) -> list[list[str | Path]]:
-    program: list[str | Path] = [_PROGRAMS / "igneous", "-p", "2", "image"]
+    program: list[str | Path] = [PROGRAMS / "igneous", "-p", "2", "image"]
     create = ["--seg", "--resolution", _RESOLUTION, "--encoding", "compressed_segmentation"]
     create += ["--compress", "gzip", "--chunk-size", "64,64,64"]
     reduce = ["--num-mips", str(_SCALES - 1), "--volumetric", "--method", "mode", "--compress", "gzip"]
@@ -172,12 +172,12 @@ def _scripts(scratch: Path, cut: Voxels, voxels: int, say: Say) -> dict[str, Any
         json.dumps({"type": "segmentation", "data_type": str(cut.dtype), "num_channels": 1, "scales": [scale]})
     )
     programs = ("slices-to-precomputed", "compute-scales")
-    idle = run_children([[_PROGRAMS / name, "--help"] for name in programs], scratch)
+    idle = run_children([[PROGRAMS / name, "--help"] for name in programs], scratch)
     # Untimed: it writes the list of scales.
-    run_child([_PROGRAMS / "generate-scales-info", info, dest], scratch)
+    run_child([PROGRAMS / "generate-scales-info", info, dest], scratch)
     commands: list[list[str | Path]] = [
-        [_PROGRAMS / programs[0], "--flat", stack, dest],
-        [_PROGRAMS / programs[1], "--flat", "--downscaling-method", "majority", dest],
+        [PROGRAMS / programs[0], "--flat", stack, dest],
+        [PROGRAMS / programs[1], "--flat", "--downscaling-method", "majority", dest],
     ]
     done = run_children(commands, scratch)
     if not np.array_equal(read_scales(dest, count=1)[0], cut):
@@ -188,7 +188,7 @@ def _scripts(scratch: Path, cut: Voxels, voxels: int, say: Say) -> dict[str, Any
     scaled = ChildRun(seconds, cpu_seconds, done.peak_rss_bytes)
     text = "×".join(map(str, cut.shape[::-1]))
     result = {
-        **_summary([scaled]),
+        **summary([scaled]),
         "measured_on": text,
         "measured_seconds": round(done.seconds, 4),
         "start_up_seconds": round(idle.seconds, 4),
@@ -199,7 +199,8 @@ def _scripts(scratch: Path, cut: Voxels, voxels: int, say: Say) -> dict[str, Any
     return result
 
 
-def _summary(runs: Sequence[ChildRun]) -> dict[str, Any]:
+def summary(runs: Sequence[ChildRun]) -> dict[str, Any]:
+    """Return the figures of all repeats as a JSON object."""
     rows = [run.to_json() for run in runs]
     return {
         "seconds": [row["seconds"] for row in rows],
@@ -209,7 +210,7 @@ def _summary(runs: Sequence[ChildRun]) -> dict[str, Any]:
     }
 
 
-def _shown(argv: Sequence[str | Path], scratch: Path) -> str:
+def shown(argv: Sequence[str | Path], scratch: Path) -> str:
     """Return a command line without the paths of this machine."""
     text = " ".join([Path(argv[0]).name, *map(str, argv[1:])])
     return text.replace(f"{scratch}/", "")

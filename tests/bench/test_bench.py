@@ -112,7 +112,7 @@ def _documents() -> list[dict[str, Any]]:
         "cores": 2,
         "system": "Linux 1",
         "python": "3.11",
-        "versions": dict.fromkeys((*table._PEERS, "numpy", "precast"), "1.0"),
+        "versions": dict.fromkeys((*table._PEERS, *table._MESH_PEERS, "numpy", "precast"), "1.0"),
         "commit": "0123456789abcdef",
         "uncommitted_changes": False,
         "date": "2026-01-02",
@@ -126,6 +126,78 @@ def _documents() -> list[dict[str, Any]]:
 def test_table_takes_the_best_repeat_and_the_fastest_peer() -> None:
     rows = [line for line in table.render(_documents()).splitlines() if line.startswith("| encode")]
     assert rows == ["| encode | d | quick | 250 | 1,000 | **4.0×** | 3× | 50 % |"]
+
+
+def _mesh_documents() -> list[dict[str, Any]]:
+    environment = _documents()[0]["environment"]
+    topology = {"components": 1, "euler": 2, "open_edges": 0, "crowded_edges": 0, "volume_um3": 1.0}
+    away = {
+        "mean_to_original_nm": 1.0,
+        "max_to_original_nm": 2.0,
+        "mean_from_original_nm": 3.0,
+        "max_from_original_nm": 4.0,
+    }
+    kernel = {
+        "suite": "meshing",
+        "work": "simplify",
+        "data": "d",
+        "voxels": 0,
+        "triangles": 10**6,
+        "floors": {"slow": 2.0, "quick": 1.5},
+        "not_peers": ["precast"],
+        "sides": {name: {"seconds": [s]} for name, s in {"precast": 0.5, "slow": 4.0, "quick": 1.0}.items()},
+        "facts": {
+            "input": topology | {"faces": 1000},
+            "precast": topology | away | {"faces": 50, "bytes": 1234},
+            "slow": topology | away | {"faces": 50, "bytes": 5678},
+            "quick": topology | away | {"faces": 50},
+        },
+    }
+    side = {
+        "seconds": [2.0],
+        "cpu_seconds": [3.0],
+        "peak_rss_bytes": [1 << 20],
+        "objects": 1,
+        "bytes": 100,
+        "left_behind_bytes": 7,
+        "meshes": {"objects": 5, "closed": 4, "faces": 60, "bytes": 90, "fragments": 6},
+        "quality": away
+        | {"objects": 3, "closed": 2, "volume_ratio": 0.99, "mean_volume_error": 0.125, "faces": 40, "bytes": 80},
+    }
+    whole = {
+        "work": "w",
+        "not_peers": ["precast"],
+        "floors": {"igneous": 35.0},
+        "sides": {"precast": side, "igneous": side | {"seconds": [80.0]}},
+    }
+    return [
+        {"suite": "meshing", "environment": environment, "cases": [kernel]},
+        {"suite": "mesh-whole", "environment": environment, "cases": [whole]},
+    ]
+
+
+def test_tables_of_meshes_show_each_peer_and_the_quality_of_all_sides() -> None:
+    rows = table.render(_mesh_documents()).splitlines()
+    assert "| simplify | d | slow | 0.25 | 2.00 | **8.0×** | 2× | 5,678 | 1,234 |" in rows
+    assert "| simplify | d | quick | 1.00 | 2.00 | **2.0×** | 1.5× |  | 1,234 |" in rows
+    assert "| input | 1,000 |  |  | 1.00 | 1 | 2 | 0 | 0 |" in rows
+    assert "| slow | 50 | 1.00 / 2.0 | 3.00 / 4.0 | 1.00 | 1 | 2 | 0 | 0 |" in rows
+    assert "| igneous | 80.00 | 3.00 | 1 MiB | 1 | 100 | **40.0×** | 35× |" in rows
+    assert "| precast | 5 | 4 | 60 | 90 | 6 | 7 bytes |" in rows
+    assert "| precast | 2 of 3 | 0.9900 | 12.5 % | 1.00 / 2.0 | 3.00 / 4.0 | 40 | 80 |" in rows
+
+
+def test_facts_that_the_check_found_are_kept() -> None:
+    facts: dict[str, dict[str, Any]] = {}
+
+    def check(outputs: Any) -> str:
+        facts["a"] = {"bytes": outputs["a"]}
+        return "equal"
+
+    sides = [harness.Side("a", lambda: 7)]
+    case = harness.Case("s", "work", "data", 0, 40, sides, check, 2.0, triangles=12, floors={"a": 2.0}, facts=facts)
+    result = harness.measure(case, 1)
+    assert (result["triangles"], result["floors"], result["facts"]) == (12, {"a": 2.0}, {"a": {"bytes": 7}})
 
 
 def test_table_leaves_out_what_was_not_measured() -> None:
