@@ -902,9 +902,17 @@ def cut_mesh(mesh: Mesh, cells: Cells) -> Fragments:
         If a vertex lies outside the cells.
     """
     with _errors("cutting a mesh"):
-        found = _native.cut_mesh(*mesh, cells.width, cells.middle, cells.count, cells.snap, cells.round)
-    names = ("cells", "octants", "vertex_offsets", "face_offsets", "positions", "faces")
-    return Fragments(**dict(zip(names, found, strict=True)))
+        cut, octants, vertex_offsets, face_offsets, positions, faces = _native.cut_mesh(
+            *mesh, cells.width, cells.middle, cells.count, cells.snap, cells.round
+        )
+    return Fragments(
+        cells=cut,
+        octants=octants,
+        vertex_offsets=vertex_offsets,
+        face_offsets=face_offsets,
+        positions=positions,
+        faces=faces,
+    )
 
 
 def measure_mesh(mesh: Mesh, unit: tuple[float, float, float]) -> tuple[float, float, int]:
