@@ -41,6 +41,15 @@ def voxel_digest(
     data: npt.NDArray[np.unsignedinteger[Any]], start: tuple[int, int, int], size: tuple[int, int, int], threads: int
 ) -> tuple[int, int]: ...
 def format_digest(lanes: tuple[int, int], size: tuple[int, int, int], channels: int, dtype: str) -> str: ...
+def simplify_mesh(
+    positions: npt.NDArray[np.int32],
+    faces: npt.NDArray[np.uint32],
+    unit_nm: Sequence[float],
+    max_error_nm: float,
+    target_faces: int,
+    patch: int,
+    snap: Sequence[int],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32], float]: ...
 
 class LabelTable:
     def __init__(self) -> None: ...

@@ -9,6 +9,7 @@ mod downsample;
 mod error;
 mod gzip;
 mod label_table;
+mod simplify;
 
 use pyo3::prelude::*;
 
@@ -29,6 +30,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(digest::format_digest, module)?)?;
     module.add_function(wrap_pyfunction!(digest::voxel_digest, module)?)?;
     module.add_function(wrap_pyfunction!(downsample::downsample, module)?)?;
+    module.add_function(wrap_pyfunction!(simplify::simplify_mesh, module)?)?;
     module.add_class::<label_table::LabelTable>()?;
     Ok(())
 }

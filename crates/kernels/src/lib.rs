@@ -19,6 +19,7 @@ pub mod morton;
 pub mod murmur;
 pub mod parallel;
 pub mod simd;
+pub mod simplify;
 pub mod view;
 
 pub use error::{Error, Result};
