@@ -1,0 +1,190 @@
+//! Fewer triangles for the same surface, within a checked distance.
+//!
+//! # What is kept
+//! * The topology: components, Euler numbers, edges with two faces. Every step is one that contracts a disc.
+//! * Open edges and their vertices, exactly, so that neighbouring pieces go on meeting; vertices around which the
+//!   input is not a surface stay too.
+//! * The orientation: no face turns over, and no closed component loses its volume or turns inside out.
+//! * The distance, both ways, measured at the end. Where it is too large, the surface goes back to the input's
+//!   vertices and is reduced anew, more carefully.
+//!
+//! # How
+//! 1. **Patches**: vertices connected within a block of a coarse lattice become one, if their patch is a disc.
+//! 2. **Quadrics**: every vertex carries the squared distances to the planes of the faces it stands for.
+//! 3. **Collapses** of edges in passes, each up to a threshold from a histogram: no heap, no sort.
+//! 4. **Placement** of every merged vertex where its planes meet best, on a coarse lattice.
+//! 5. **Checks** of distances and volumes; clusters that fail are taken apart.
+//!
+//! The reduced mesh is always the image of the input's faces under a map of vertices. That makes the checks simple:
+//! the map says where to look for what is near, and any cluster can be taken apart without touching the others.
+
+mod collapse;
+mod distance;
+mod geometry;
+mod patches;
+mod placement;
+mod quadric;
+#[cfg(test)]
+mod tests;
+mod volume;
+mod work;
+
+use crate::mesh::Mesh;
+use crate::{Error, Result};
+use geometry::Vec3;
+use work::{Fine, Frame, NONE, Work};
+
+/// How far to go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Length of a lattice unit along x, y, z.
+    pub unit_nm: [f64; 3],
+    /// Greatest distance between the surfaces, both ways; may be infinite.
+    pub max_error_nm: f64,
+    /// Stop at so many faces even if the distance would allow fewer; 0: as far as it allows.
+    pub target_faces: usize,
+    /// Edge, in lattice units, of the blocks within which vertices are merged first; 0: none.
+    pub patch: u32,
+    /// Vertices that are moved come to lie on multiples of this many lattice units; powers of two.
+    pub snap: [u32; 3],
+}
+
+/// The reduced mesh.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Simplified {
+    pub mesh: Mesh,
+    /// Measured: no vertex of the input, and no vertex, edge midpoint or centre of a face of the output is farther from
+    /// the other surface.
+    pub error_nm: f64,
+}
+
+/// Memory that is used again from call to call.
+#[derive(Default)]
+pub struct Scratch {
+    positions: Vec<Vec3>,
+    work: Work,
+    patches: patches::Patches,
+    collapser: collapse::Collapser,
+    distances: distance::Distances,
+    volumes: volume::Volumes,
+}
+
+/// Share of the bound that the root mean square distance to the planes may reach in a collapse: the greatest distance
+/// is larger than the mean, and whatever goes beyond the bound costs another round.
+const CAUTION: f64 = 0.6;
+
+/// Rounds of taking apart and reducing anew, before the input is given back as it is.
+const ROUNDS: usize = 6;
+
+/// Reduces a mesh; see the module for what is kept.
+///
+/// # Errors
+/// If an index is out of range, an option cannot be used, or the mesh is too large for 32-bit corners.
+pub fn simplify(mesh: &Mesh, options: &Options, scratch: &mut Scratch) -> Result<Simplified> {
+    check(mesh, options)?;
+    let target = options.target_faces;
+    if mesh.faces.is_empty() || (target > 0 && mesh.faces.len() <= target) || options.max_error_nm == 0.0 {
+        return Ok(unchanged(mesh));
+    }
+    let (frame, length, extent) = frame(mesh, options);
+    // what rounding in single precision may hide
+    let slack = extent * 2f64.powi(-20);
+    let bound = options.max_error_nm / length - slack;
+    if bound <= 0.0 {
+        return Ok(unchanged(mesh));
+    }
+    let bound2 = ((bound * bound) as f32).min(f32::MAX);
+    let limit = ((bound * bound * CAUTION * CAUTION) as f32).min(f32::MAX);
+
+    let Scratch { positions, work, patches, collapser, distances, volumes } = scratch;
+    positions.clear();
+    positions.extend(mesh.positions.iter().map(|&spot| frame.place(spot)));
+    let fine = Fine { mesh, positions };
+    let mut patch = options.patch;
+    // a closed surface has about two faces per vertex: smaller patches if these would leave too few faces
+    while 2 * patches.find(mesh, patch, &mut work.rep) < target && patch > 0 {
+        patch /= 2;
+    }
+    work.start(&fine, limit);
+    work.place_patches(&frame);
+    work.repair(&fine, 1.0);
+    volumes.start(work);
+    if volumes.check(work) {
+        work.split(&fine, 1.0);
+        work.repair(&fine, 1.0);
+    }
+    for round in 0..ROUNDS {
+        work.lock_edges();
+        let excess = target > 0 && work.faces.len() > target + target / 20;
+        collapser.run(work, target, round == 0 || excess);
+        work.resolve();
+        work.settle(&frame);
+        let error2 = distances.measure(&fine, work, bound2, options.max_error_nm.is_finite());
+        if !volumes.check(work) && error2 <= bound2 {
+            let error = f64::from(error2).sqrt() + slack;
+            return Ok(finish(work, error * length));
+        }
+        let care = if round < 3 { 0.25 } else { 0.0 };
+        work.split(&fine, care);
+        work.repair(&fine, care);
+    }
+    Ok(unchanged(mesh))
+}
+
+fn check(mesh: &Mesh, options: &Options) -> Result<()> {
+    let fail = |text: &str| Err(Error::Argument(text.to_owned()));
+    if mesh.positions.len() >= NONE as usize || mesh.faces.len() >= (NONE / 3) as usize {
+        return Err(Error::Limit("a mesh to be simplified may have 1,431,655,764 faces".to_owned()));
+    }
+    if mesh.faces.iter().flatten().any(|&v| v as usize >= mesh.positions.len()) {
+        return fail("a face names a vertex that the mesh does not have");
+    }
+    if !options.unit_nm.iter().all(|unit| *unit > 0.0 && unit.is_finite()) {
+        return fail("unit_nm must be positive and finite");
+    }
+    if !(options.max_error_nm >= 0.0) {
+        return fail("max_error_nm must not be negative");
+    }
+    if !options.snap.iter().all(|step| step.is_power_of_two()) {
+        return fail("snap must be powers of two");
+    }
+    Ok(())
+}
+
+/// The frame, the nanometres of a length of one in it, and the greatest coordinate in it.
+fn frame(mesh: &Mesh, options: &Options) -> (Frame, f64, f64) {
+    let (mut low, mut high) = ([i32::MAX; 3], [i32::MIN; 3]);
+    for spot in &mesh.positions {
+        for k in 0..3 {
+            low[k] = low[k].min(spot[k]);
+            high[k] = high[k].max(spot[k]);
+        }
+    }
+    // sixteenths of voxels are a usual lattice: lengths about one keep products far from the ends of the range
+    let length = 16.0 * options.unit_nm.iter().fold(0.0, |a: f64, &b| a.max(b));
+    let middle = std::array::from_fn(|k| ((i64::from(low[k]) + i64::from(high[k])) / 2) as i32);
+    let unit = options.unit_nm.map(|unit| (unit / length) as f32);
+    let extent = (0..3)
+        .map(|k| (i64::from(high[k]) - i64::from(low[k])) as f64 * 0.5 * options.unit_nm[k] / length)
+        .fold(0.0, f64::max);
+    (Frame { centre: middle, unit, snap: options.snap.map(i64::from) }, length, extent)
+}
+
+fn unchanged(mesh: &Mesh) -> Simplified {
+    Simplified { mesh: mesh.clone(), error_nm: 0.0 }
+}
+
+/// The reduced mesh without the vertices that no face uses.
+fn finish(work: &mut Work, error_nm: f64) -> Simplified {
+    let mut mesh = Mesh::default();
+    let ids = &mut work.root;
+    for (v, &count) in work.count.iter().enumerate() {
+        if count > 0 {
+            ids[v] = mesh.positions.len() as u32;
+            mesh.positions.push(work.spots[v]);
+        }
+    }
+    let live = work.faces.iter().filter(|face| face[0] != NONE);
+    mesh.faces.extend(live.map(|face| face.map(|v| ids[v as usize])));
+    Simplified { mesh, error_nm }
+}

@@ -1,0 +1,45 @@
+//! The last touch: every vertex goes where its planes meet best.
+
+use super::geometry::{Vec3, add, area_vector, dot, is_sliver, looks_along, scale, sub};
+use super::work::{Frame, Work};
+
+impl Work {
+    /// Moves merged vertices to the least value of their planes, on multiples of the snapping step.
+    ///
+    /// A vertex stays where it is if no face may turn over otherwise, or if nothing is gained.
+    pub fn settle(&mut self, frame: &Frame) {
+        for v in 0..self.vertices.len() as u32 {
+            let flags = self.flags[v as usize];
+            if flags.locked || !flags.changed || self.count[v as usize] == 0 {
+                continue;
+            }
+            let vertex = self.vertices[v as usize];
+            let Some(offset) = vertex.planes.minimum() else { continue };
+            for share in [1.0, 0.5] {
+                let Some(spot) = frame.nearest(add(vertex.position, scale(offset, share))) else { continue };
+                let position = frame.place(spot);
+                let offset = sub(position, vertex.position);
+                let value = vertex.planes.value(offset);
+                if value < vertex.planes.here() && self.may_move(v, position) {
+                    let vertex = &mut self.vertices[v as usize];
+                    vertex.planes.shift(offset);
+                    vertex.position = position;
+                    self.spots[v as usize] = spot;
+                    break;
+                }
+            }
+        }
+    }
+
+    fn may_move(&self, v: u32, position: Vec3) -> bool {
+        self.corners_of(v).iter().all(|&corner| {
+            let f = (corner / 3) as usize;
+            let mut triangle = self.triangle(f);
+            let old = area_vector(triangle);
+            triangle[(corner % 3) as usize] = position;
+            let new = area_vector(triangle);
+            let [a, b, c] = self.faces[f].map(|w| self.vertices[w as usize].normal);
+            looks_along(new, old, 0.2) && dot(new, add(add(a, b), c)) > 0.0 && !is_sliver(triangle, new)
+        })
+    }
+}

@@ -1,0 +1,509 @@
+//! The mesh that is being reduced, and the map from the input's vertices to it.
+
+use super::geometry::{Vec3, add, area_vector, dot, is_sliver, scale, sub};
+use super::quadric::Quadric;
+use crate::mesh::Mesh;
+
+pub const NONE: u32 = u32::MAX;
+
+/// Open fans with more faces count as odd, which is always safe: to find where they start takes quadratic time.
+const LONGEST_CHAIN: usize = 256;
+
+/// The input with positions in floating point: what everything is measured against.
+pub struct Fine<'a> {
+    pub mesh: &'a Mesh,
+    pub positions: &'a [Vec3],
+}
+
+/// From the integer lattice to lengths in which a voxel is about one.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame {
+    pub centre: [i32; 3],
+    pub unit: Vec3,
+    pub snap: [i64; 3],
+}
+
+impl Frame {
+    #[inline(always)]
+    pub fn place(&self, spot: [i32; 3]) -> Vec3 {
+        std::array::from_fn(|k| (i64::from(spot[k]) - i64::from(self.centre[k])) as f32 * self.unit[k])
+    }
+
+    /// The multiple of the snapping step next to a position, if the integers reach that far.
+    #[inline]
+    pub fn nearest(&self, position: Vec3) -> Option<[i32; 3]> {
+        let mut spot = [0; 3];
+        for k in 0..3 {
+            let exact = f64::from(position[k] / self.unit[k]) + f64::from(self.centre[k]);
+            let step = self.snap[k] as f64;
+            let rounded = (exact / step).round() * step;
+            if !(f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&rounded) {
+                return None;
+            }
+            spot[k] = rounded as i32;
+        }
+        Some(spot)
+    }
+}
+
+/// How the faces lie around a vertex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fan {
+    /// There are none.
+    Empty,
+    /// One cycle of at least three: inside a surface.
+    Closed,
+    /// One chain: on an open edge.
+    Open,
+    /// Anything else.
+    Odd,
+}
+
+/// What the reduction knows of a vertex.
+#[derive(Debug, Clone, Copy)]
+pub struct Vertex {
+    pub position: Vec3,
+    /// Sum of the area vectors of the input's faces that it stands for.
+    pub normal: Vec3,
+    pub planes: Quadric,
+    /// Greatest mean squared distance to the planes that a collapse may lead to.
+    pub limit: f32,
+    /// Six times the volume under its share of the input's faces.
+    pub volume: f32,
+    /// Vertices of the input that it stands for.
+    pub members: u32,
+    /// The component that it belongs to.
+    pub part: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// Stays where it is and does not vanish.
+    pub locked: bool,
+    /// Stands for more than one vertex of the input, or was moved.
+    pub changed: bool,
+    /// Its cluster is to be taken apart.
+    pub dissolve: bool,
+}
+
+/// One collapse, with all that it takes to undo it as long as it is the last into its target.
+pub struct Merge {
+    gone: u32,
+    /// The merge before it into the same target.
+    previous: u32,
+    vertex: Vertex,
+    spot: [i32; 3],
+    flags: Flags,
+}
+
+/// A mesh whose every vertex stands for a cluster of the input's.
+///
+/// Vertices of the input belong to vertices here (`rep`), which are patches or the input's vertices themselves; these
+/// merge in turn, and form trees (`parent`). The faces are at every moment the input's faces with each corner replaced
+/// by the root of what it belongs to, without those of which two corners fall together. So merges can be undone in one
+/// place, and the rest stays as it is.
+#[derive(Default)]
+pub struct Work {
+    pub vertices: Vec<Vertex>,
+    pub spots: Vec<[i32; 3]>,
+    pub flags: Vec<Flags>,
+    pub fans: Vec<Fan>,
+    pub faces: Vec<[u32; 3]>,
+    /// What each of the input's vertices belongs to.
+    pub rep: Vec<u32>,
+    /// The faces before any merge.
+    base: Vec<[u32; 3]>,
+    pub parent: Vec<u32>,
+    pub root: Vec<u32>,
+    /// Merges in their order, and the last into every vertex.
+    merges: Vec<Merge>,
+    last: Vec<u32>,
+    /// Corners (three times the face plus the place in it) around each vertex: `corners[first..first + count]`.
+    pub first: Vec<u32>,
+    pub count: Vec<u32>,
+    pub corners: Vec<u32>,
+    /// Touched by the last split.
+    pub fresh: Vec<bool>,
+    /// Sums of the members' offsets, while patches are made.
+    pub sums: Vec<Vec3>,
+    next: Vec<u32>,
+}
+
+#[inline(always)]
+pub fn around(corner: u32) -> (u32, u32) {
+    match corner % 3 {
+        0 => (corner + 1, corner + 2),
+        1 => (corner + 1, corner - 1),
+        _ => (corner - 2, corner - 1),
+    }
+}
+
+impl Work {
+    /// One vertex for every patch; `rep` holds a member of its patch for every vertex of the input.
+    pub fn start(&mut self, fine: &Fine, limit: f32) {
+        self.vertices.clear();
+        self.spots.clear();
+        self.flags.clear();
+        self.fresh.clear();
+        self.parent.clear();
+        self.last.clear();
+        self.merges.clear();
+        self.sums.clear();
+        self.next.clear();
+        self.next.resize(fine.positions.len(), NONE);
+        for v in 0..fine.positions.len() {
+            let root = self.rep[v] as usize;
+            if self.next[root] == NONE {
+                self.next[root] = self.vertices.len() as u32;
+                self.push(fine, v, limit, 0);
+                self.vertices.last_mut().expect("just pushed").members = 0;
+                self.sums.push([0.0; 3]);
+            }
+            self.rep[v] = self.next[root];
+            let id = self.next[root] as usize;
+            // relative to the first member, for the sake of single precision
+            self.sums[id] = add(self.sums[id], sub(fine.positions[v], self.vertices[id].position));
+            self.vertices[id].members += 1;
+        }
+        self.map_base(fine, 0);
+        self.map_faces();
+    }
+
+    fn push(&mut self, fine: &Fine, v: usize, limit: f32, part: u32) {
+        self.parent.push(self.vertices.len() as u32);
+        self.last.push(NONE);
+        self.vertices.push(Vertex {
+            position: fine.positions[v],
+            normal: [0.0; 3],
+            planes: Quadric::default(),
+            limit,
+            volume: 0.0,
+            members: 1,
+            part,
+        });
+        self.spots.push(fine.mesh.positions[v]);
+        self.flags.push(Flags::default());
+        self.fresh.push(true);
+    }
+
+    /// The vertex `gone` merges into `target`, whose place it takes.
+    pub fn merge(&mut self, gone: u32, target: u32) {
+        let t = target as usize;
+        let previous = std::mem::replace(&mut self.last[t], self.merges.len() as u32);
+        let (vertex, spot, flags) = (self.vertices[t], self.spots[t], self.flags[t]);
+        self.merges.push(Merge { gone, previous, vertex, spot, flags });
+        self.parent[gone as usize] = target;
+        let gone = &self.vertices[gone as usize];
+        let mut planes = gone.planes;
+        planes.shift(sub(vertex.position, gone.position));
+        let sum = Vertex {
+            position: vertex.position,
+            normal: add(vertex.normal, gone.normal),
+            planes: planes.plus(&vertex.planes),
+            limit: vertex.limit.min(gone.limit),
+            volume: vertex.volume + gone.volume,
+            members: vertex.members + gone.members,
+            part: vertex.part,
+        };
+        self.vertices[t] = sum;
+        self.flags[t].changed = true;
+    }
+
+    /// Splits the marked clusters: undoes the later half of the merges, and takes patches that nothing has merged into
+    /// apart. What comes of it may merge again with `care`: that share of the limit, or never if it is zero.
+    pub fn split(&mut self, fine: &Fine, care: f32) {
+        let before = self.vertices.len();
+        self.fresh.fill(false);
+        let mut broken = false;
+        for v in 0..before {
+            if !self.flags[v].dissolve {
+                continue;
+            }
+            let (mut count, mut at) = (0, self.last[v]);
+            while at != NONE {
+                count += 1;
+                at = self.merges[at as usize].previous;
+            }
+            if count == 0 {
+                broken = true;
+                continue;
+            }
+            for _ in 0..(count + 1) / 2 {
+                let merge = &self.merges[self.last[v] as usize];
+                (self.vertices[v], self.spots[v], self.flags[v]) = (merge.vertex, merge.spot, merge.flags);
+                self.last[v] = merge.previous;
+                let gone = merge.gone as usize;
+                self.parent[gone] = gone as u32;
+                self.refresh(gone, care);
+            }
+            self.refresh(v, care);
+        }
+        if broken {
+            for v in 0..fine.positions.len() {
+                let was = self.rep[v] as usize;
+                if self.flags[was].dissolve {
+                    self.rep[v] = self.vertices.len() as u32;
+                    let Vertex { limit, part, .. } = self.vertices[was];
+                    self.push(fine, v, limit * care, part);
+                    self.flags.last_mut().expect("just pushed").locked = care == 0.0;
+                }
+            }
+            for v in 0..before {
+                if self.flags[v].dissolve {
+                    self.flags[v] = Flags::default();
+                    let vertex = &mut self.vertices[v];
+                    (vertex.planes, vertex.volume, vertex.members) = (Quadric::default(), 0.0, 0);
+                }
+            }
+            self.map_base(fine, before as u32);
+        }
+        self.map_faces();
+    }
+
+    fn refresh(&mut self, v: usize, care: f32) {
+        self.fresh[v] = true;
+        self.vertices[v].limit *= care;
+        self.flags[v].locked |= care == 0.0;
+        self.flags[v].dissolve = false;
+    }
+
+    /// The faces between patches; the planes of vertices from `fresh` on.
+    fn map_base(&mut self, fine: &Fine, fresh: u32) {
+        self.base.clear();
+        for face in &fine.mesh.faces {
+            let [a, b, c] = face.map(|v| self.rep[v as usize]);
+            if a != b && b != c && c != a {
+                self.base.push([a, b, c]);
+            }
+            if a < fresh && b < fresh && c < fresh {
+                continue;
+            }
+            let corners = face.map(|v| fine.positions[v as usize]);
+            let area = area_vector(corners);
+            let length2 = dot(area, area);
+            if length2 == 0.0 {
+                continue;
+            }
+            let inverse = 1.0 / length2.sqrt();
+            if a >= fresh {
+                self.vertices[a as usize].volume += dot(area, corners[0]);
+            }
+            let mut add_to = |id: u32, times: f32| {
+                let vertex = &mut self.vertices[id as usize];
+                vertex.planes.add_plane(area, inverse, sub(corners[0], vertex.position), times);
+                vertex.normal = add(vertex.normal, scale(area, times));
+            };
+            if a == b && b == c {
+                add_to(a, 3.0);
+                continue;
+            }
+            for id in [a, b, c] {
+                if id >= fresh {
+                    add_to(id, 1.0);
+                }
+            }
+        }
+    }
+
+    /// The faces between roots.
+    fn map_faces(&mut self) {
+        self.resolve();
+        self.faces.clear();
+        for face in &self.base {
+            let [a, b, c] = face.map(|v| self.root[v as usize]);
+            if a != b && b != c && c != a {
+                self.faces.push([a, b, c]);
+            }
+        }
+    }
+
+    /// Finds the corners around every vertex.
+    pub fn link(&mut self) {
+        let n = self.vertices.len();
+        self.count.clear();
+        self.count.resize(n, 0);
+        for face in &self.faces {
+            for &v in face {
+                self.count[v as usize] += 1;
+            }
+        }
+        self.first.clear();
+        self.first.resize(n, 0);
+        let mut total = 0;
+        for (first, &count) in self.first.iter_mut().zip(&self.count) {
+            *first = total;
+            total += count;
+        }
+        self.corners.clear();
+        self.corners.resize(total as usize, 0);
+        for (f, face) in self.faces.iter().enumerate() {
+            for (k, &v) in face.iter().enumerate() {
+                let slot = &mut self.first[v as usize];
+                self.corners[*slot as usize] = (3 * f + k) as u32;
+                *slot += 1;
+            }
+        }
+        for (first, &count) in self.first.iter_mut().zip(&self.count) {
+            *first -= count;
+        }
+    }
+
+    #[inline(always)]
+    pub fn corners_of(&self, v: u32) -> &[u32] {
+        let first = self.first[v as usize] as usize;
+        &self.corners[first..first + self.count[v as usize] as usize]
+    }
+
+    #[inline(always)]
+    pub fn at(&self, corner: u32) -> u32 {
+        self.faces[(corner / 3) as usize][(corner % 3) as usize]
+    }
+
+    #[inline(always)]
+    pub fn triangle(&self, f: usize) -> [Vec3; 3] {
+        self.faces[f].map(|v| self.vertices[v as usize].position)
+    }
+
+    /// Sees how the faces lie around every vertex. `link` must have been called.
+    pub fn find_fans(&mut self) {
+        let n = self.vertices.len();
+        self.next.clear();
+        self.next.resize(n, NONE);
+        self.fans.clear();
+        for v in 0..n as u32 {
+            let first = self.first[v as usize] as usize;
+            let corners = &self.corners[first..first + self.count[v as usize] as usize];
+            let faces = &self.faces;
+            let pair = |corner: u32| {
+                let (n, p) = around(corner);
+                let face = faces[(corner / 3) as usize];
+                (face[(n % 3) as usize], face[(p % 3) as usize])
+            };
+            let fan = fan_of(corners, pair, &mut self.next);
+            self.fans.push(fan);
+        }
+    }
+
+    /// Marks clusters whose merging spoilt the surface; false if there are none.
+    ///
+    /// If every vertex has a single fan with all its neighbours distinct, and at least three faces if it is closed,
+    /// then the map has done nothing but contract discs, and the surface is still the same.
+    pub fn find_faults(&mut self) -> bool {
+        let mut found = false;
+        for v in 0..self.vertices.len() {
+            if self.parent[v] != v as u32 {
+                continue;
+            }
+            let good = match self.fans[v] {
+                Fan::Closed => true,
+                Fan::Open | Fan::Empty => !self.flags[v].changed,
+                Fan::Odd => false,
+            };
+            if good {
+                continue;
+            }
+            found |= self.mark(v as u32);
+            if !self.flags[v].changed {
+                let first = self.first[v] as usize;
+                for k in first..first + self.count[v] as usize {
+                    let (n, p) = around(self.corners[k]);
+                    found |= self.mark(self.at(n)) | self.mark(self.at(p));
+                }
+            }
+        }
+        for f in 0..self.faces.len() {
+            let face = self.faces[f];
+            // among the others nothing has happened
+            if !face.iter().any(|&v| self.flags[v as usize].changed) || !face.iter().any(|&v| self.fresh[v as usize]) {
+                continue;
+            }
+            let triangle = self.triangle(f);
+            let area = area_vector(triangle);
+            let [a, b, c] = face.map(|v| self.vertices[v as usize].normal);
+            if dot(area, add(add(a, b), c)) <= 0.0 || is_sliver(triangle, area) {
+                for v in face {
+                    found |= self.mark(v);
+                }
+            }
+        }
+        found
+    }
+
+    /// Marks the cluster of a vertex to be taken apart, if it is one.
+    #[inline]
+    pub fn mark(&mut self, v: u32) -> bool {
+        let flags = &mut self.flags[v as usize];
+        flags.dissolve |= flags.changed;
+        flags.changed
+    }
+
+    /// Locks what is not inside a surface.
+    pub fn lock_edges(&mut self) {
+        for (flags, &fan) in self.flags.iter_mut().zip(&self.fans) {
+            flags.locked |= fan != Fan::Closed;
+        }
+    }
+
+    /// Finds the roots after collapses.
+    pub fn resolve(&mut self) {
+        self.root.clear();
+        for v in 0..self.parent.len() as u32 {
+            let mut root = v;
+            while self.parent[root as usize] != root {
+                root = self.parent[root as usize];
+            }
+            self.root.push(root);
+        }
+    }
+
+    /// What stands for a vertex of the input. `resolve` must have been called.
+    #[inline(always)]
+    pub fn stands_for(&self, v: usize) -> u32 {
+        self.root[self.rep[v] as usize]
+    }
+}
+
+/// `next` is all `NONE` before and after.
+fn fan_of(corners: &[u32], pair: impl Fn(u32) -> (u32, u32), next: &mut [u32]) -> Fan {
+    let Some(&start) = corners.first() else { return Fan::Empty };
+    for &corner in corners {
+        let (n, p) = pair(corner);
+        next[n as usize] = p;
+    }
+    let walk = |next: &[u32], from: u32| {
+        let (mut at, mut steps) = (from, 0);
+        while steps < corners.len() {
+            at = next[at as usize];
+            if at == NONE {
+                break;
+            }
+            steps += 1;
+            if at == from {
+                break;
+            }
+        }
+        (at, steps)
+    };
+    let from = pair(start).0;
+    let (end, steps) = walk(next, from);
+    let mut fan = Fan::Odd;
+    if end == from {
+        if steps == corners.len() && steps >= 3 {
+            fan = Fan::Closed;
+        }
+    } else if corners.len() <= LONGEST_CHAIN {
+        // a chain starts at the one neighbour that no face ends with
+        let mut starts = corners.iter().map(|&c| pair(c).0).filter(|&n| corners.iter().all(|&c| pair(c).1 != n));
+        if let (Some(first), None) = (starts.next(), starts.next()) {
+            let (last, steps) = walk(next, first);
+            // all steps taken without meeting a neighbour twice, and nothing follows the last
+            if last != NONE && steps == corners.len() && next[last as usize] == NONE {
+                fan = Fan::Open;
+            }
+        }
+    }
+    for &corner in corners {
+        next[pair(corner).0 as usize] = NONE;
+    }
+    fan
+}
