@@ -173,6 +173,23 @@ fn damage_does_no_harm() {
 }
 
 #[test]
+fn much_damage_does_no_harm() {
+    let mut random = numbers(7);
+    for round in 0..20_000u32 {
+        let mut mesh = torus(3 + round % 7, 3 + round % 5);
+        mesh.faces.retain(|_| random(4) > 0);
+        let Ok(mut bytes) = encode(&mesh.positions, &mesh.faces, &mut Scratch::default()) else { continue };
+        for _ in 0..1 + random(4) {
+            let place = random(bytes.len() as u32) as usize;
+            bytes[place] = random(256) as u8;
+        }
+        if let Ok(mesh) = decode(&bytes, 4096, 4096) {
+            assert!(mesh.faces.iter().flatten().all(|&v| (v as usize) < mesh.positions.len()));
+        }
+    }
+}
+
+#[test]
 fn limits_hold() {
     let mesh = torus(8, 8);
     let bytes = encode(&mesh.positions, &mesh.faces, &mut Scratch::default()).unwrap();
