@@ -190,19 +190,14 @@ def voxel_faces(mask: Array) -> Mesh:
 
 
 def test_real_surfaces_are_exact_and_no_larger_than_level_7(connectomics: Path) -> None:
-    files = sorted(connectomics.glob("z*.tif"))[:48]
-    labels = np.stack([tifffile.imread(file) for file in files])
+    labels = np.stack([tifffile.imread(file) for file in sorted(connectomics.glob("z*.tif"))[:24]])
     ids, counts = np.unique(labels, return_counts=True)
-    chosen = ids[np.argsort(counts)][-8:-2]
-    ours = theirs = 0
-    for label in chosen[chosen > 0]:
+    for label in ids[np.argsort(counts)][-70:-1:10]:
         positions, faces = voxel_faces(labels == label)
         data = draco.encode(positions, faces)
         mesh = draco.decode(data)
         assert triangles(mesh.positions, mesh.faces) == triangles(positions, faces)
-        ours += len(data)
-        theirs += len(DracoPy.encode(positions, faces, compression_level=7))
-    assert ours <= theirs * 1.001
+        assert len(data) <= len(DracoPy.encode(positions, faces, compression_level=7))
 
 
 def test_what_cannot_be_encoded() -> None:
