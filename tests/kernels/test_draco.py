@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from precast import draco
 from precast.errors import FormatError, UsageError
+from viewer_draco import viewer_decode
 
 Array = npt.NDArray[Any]
 Mesh = tuple[Array, Array]
@@ -198,6 +199,22 @@ def test_real_surfaces_are_exact_and_no_larger_than_level_7(connectomics: Path) 
         mesh = draco.decode(data)
         assert triangles(mesh.positions, mesh.faces) == triangles(positions, faces)
         assert len(data) <= len(DracoPy.encode(positions, faces, compression_level=7))
+
+
+def test_the_viewer_reads_every_kind(tmp_path: Path) -> None:
+    cases = [(kind, seed) for kind in KINDS for seed in range(4)]
+    files = [tmp_path / f"{kind}-{seed}" for kind, seed in cases]
+    for file, case in zip(files, cases, strict=True):
+        file.write_bytes(draco.encode(*make(*case)))
+    for case, mesh in zip(cases, viewer_decode(files), strict=True):
+        assert triangles(mesh.positions, mesh.faces) == triangles(*make(*case))
+
+
+def test_the_viewer_refuses_a_damaged_stream(tmp_path: Path) -> None:
+    file = tmp_path / "cut"
+    file.write_bytes(draco.encode(*make("torus", 0))[:-1])
+    with pytest.raises(ValueError, match="refuses"):
+        viewer_decode([file])
 
 
 def test_what_cannot_be_encoded() -> None:
