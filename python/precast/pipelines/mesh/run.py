@@ -22,7 +22,15 @@ from precast.pipelines.mesh.finish import link, write_mesh_info, write_propertie
 from precast.pipelines.mesh.options import MeshOptions
 from precast.pipelines.mesh.plan import MESH_DIRECTORY, MeshPlan, files_digest, make_plan
 from precast.pipelines.mesh.spool import data_path, is_done, load_arrays
-from precast.pipelines.mesh.tasks import OBJECT_RECORD, PIECE_RECORD, BlockTask, ObjectTask, Places, ShardTask
+from precast.pipelines.mesh.tasks import (
+    OBJECT_RECORD,
+    PIECE_RECORD,
+    BlockTask,
+    ObjectTask,
+    Places,
+    ShardTask,
+    forget_pieces,
+)
 from precast.precomputed.meshes import choose_mesh_sharding
 from precast.precomputed.objects import SEGMENT_PROPERTIES_DIRECTORY
 
@@ -164,7 +172,10 @@ def mesh(
         }
         resumed = work.begin({"identity": identity}, overwrite=options.overwrite) is not None
         run = _Run(plan, Places(work.spool, work.parts, work.store), progress, resumed=resumed)
-        summary = run.all(begun)
+        try:
+            summary = run.all(begun)
+        finally:
+            forget_pieces()
         work.commit()
     return summary
 

@@ -36,7 +36,7 @@ from precast.precomputed.sharding import ShardingSpec, layout_shard
 from precast.storage import Store
 from precast.storage.base import translate_os_error
 
-__all__ = ["OBJECT_RECORD", "BlockTask", "ObjectTask", "Places", "ShardTask"]
+__all__ = ["OBJECT_RECORD", "BlockTask", "ObjectTask", "Places", "ShardTask", "forget_pieces"]
 
 Array = npt.NDArray[Any]
 
@@ -122,6 +122,11 @@ class BlockTask:
             failures=[[str(i), text] for i, text in pieces.failures],
         )
         return block.box.size.volume
+
+
+def forget_pieces() -> None:
+    """Let go of the files of pieces that are kept open: another run may give their names to other files."""
+    _pieces.cache_clear()
 
 
 @lru_cache(maxsize=64)
