@@ -317,5 +317,18 @@ def read_ids(path: str) -> list[int]:
 
 
 def files_digest(paths: Sequence[str | None]) -> dict[str, str]:
-    """Return the SHA-256 of each file that was given, so that a changed one is other work."""
-    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths if path is not None}
+    """Return the SHA-256 of each file that was given, so that a changed one is other work.
+
+    Raises
+    ------
+    SourceError
+        If one cannot be read.
+    """
+    found = {}
+    for path in paths:
+        if path is not None:
+            try:
+                found[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            except OSError as error:
+                raise SourceError(f"cannot read {path}: {error.strerror}", where=path) from None
+    return found
