@@ -115,10 +115,14 @@ class MeshPlan:
     def simplification(self, scale: int) -> Simplification:
         """Return how surfaces of blocks are simplified."""
         frame = self.frame(scale)
+        # no more than cutting leaves over, which comes last and cannot do with less
+        bound = min(BLOCK_SHARE * self.max_error_nm, max(0.0, self.max_error_nm - frame.cut_error_nm))
+        if self.options.faces is not None:
+            # a block does not know how many faces its objects may keep: it takes away what nobody sees
+            bound = min(bound, min(frame.voxel_nm) / 2)
         return Simplification(
             unit_nm=frame.unit_nm,
-            # no more than cutting leaves over, which comes last and cannot do with less
-            max_error_nm=min(BLOCK_SHARE * self.max_error_nm, max(0.0, self.max_error_nm - frame.cut_error_nm)),
+            max_error_nm=bound,
             max_rms_nm=BLOCK_RMS_SHARE * self.max_error_nm,
             patch=PATCH_VOXELS * UNITS,
             # half as coarse as the finest level's lattice: these positions are moved once more
