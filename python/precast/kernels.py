@@ -587,7 +587,7 @@ def format_digest(lanes: tuple[int, int], size: Sequence[int], channels: int, dt
         return _native.format_digest(lanes, Vec3.of(size), channels, dtype)
 
 
-def simplify_mesh(
+def simplify_mesh(  # noqa: PLR0913
     positions: npt.NDArray[np.int32],
     faces: npt.NDArray[np.uint32],
     *,
@@ -647,6 +647,4 @@ def simplify_mesh(
     if target_faces < 0 or patch < 0 or min(snap) < 1:
         raise UsageError(f"{what}: target_faces and patch must not be negative, snap at least 1")
     with _errors(what):
-        return _native.simplify_mesh(
-            positions, faces, tuple(unit_nm), max_error_nm, target_faces, patch, tuple(snap)
-        )
+        return _native.simplify_mesh(positions, faces, tuple(unit_nm), max_error_nm, target_faces, patch, tuple(snap))

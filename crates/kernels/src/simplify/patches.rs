@@ -116,27 +116,27 @@ impl Work {
                 continue;
             }
             self.flags[v].changed = true;
-            let vertex = &mut self.vertices[v];
+            let (vertex, place) = (&mut self.vertices[v], &mut self.places[v]);
             let centre = self.sums[v].map(|x| x / size as f32);
             let mut planes = vertex.planes;
             planes.shift(centre);
             let reach = planes.minimum().unwrap_or_default();
-            let to = std::array::from_fn(|k| vertex.position[k] + centre[k] + reach[k]);
+            let to = std::array::from_fn(|k| place.at[k] + centre[k] + reach[k]);
             let Some(spot) = frame.nearest(to) else {
                 self.flags[v].dissolve = true;
                 continue;
             };
             let position = frame.place(spot);
-            let offset = std::array::from_fn(|k| position[k] - vertex.position[k]);
+            let offset = std::array::from_fn(|k| position[k] - place.at[k]);
             vertex.planes.shift(offset);
-            vertex.position = position;
+            place.at = position;
             self.spots[v] = spot;
-            self.flags[v].dissolve = vertex.planes.here() > vertex.limit * vertex.planes.weight;
+            self.flags[v].dissolve = vertex.planes.here() > place.limit * vertex.planes.weight;
         }
     }
 
     /// Takes patches apart until what is left is the same surface.
-    pub fn repair(&mut self, fine: &Fine, care: f32) {
+    pub fn repair(&mut self, fine: &Fine, care: f32, all: bool) {
         loop {
             self.link();
             self.find_fans();
@@ -144,7 +144,7 @@ impl Work {
             if !self.flags.iter().any(|flags| flags.dissolve) {
                 return;
             }
-            self.split(fine, care);
+            self.split(fine, care, all);
         }
     }
 }

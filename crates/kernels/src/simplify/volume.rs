@@ -64,11 +64,11 @@ impl Volumes {
             part.members += vertex.members;
             part.open |= matches!(work.fans[v], Fan::Open | Fan::Odd);
         }
-        for vertex in &mut work.vertices {
+        for (vertex, place) in work.vertices.iter().zip(&mut work.places) {
             let part = &self.parts[vertex.part as usize];
             if !part.open && part.members <= SMALL {
                 let thickness = SMALL_CHANGE * part.before / part.area;
-                vertex.limit = vertex.limit.min((thickness * thickness) as f32);
+                place.limit = place.limit.min((thickness * thickness) as f32);
             }
         }
     }
