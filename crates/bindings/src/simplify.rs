@@ -14,6 +14,7 @@ type Reduced<'py> = (Bound<'py, PyArray2<i32>>, Bound<'py, PyArray2<u32>>, f64);
 /// Reduces a mesh.
 #[pyfunction]
 #[pyo3(signature = (positions, faces, unit_nm, max_error_nm, target_faces, patch, snap))]
+#[allow(clippy::too_many_arguments)]
 pub fn simplify_mesh<'py>(
     py: Python<'py>,
     positions: PyReadonlyArray2<'py, i32>,

@@ -118,7 +118,7 @@ impl Collapser {
                 }
             }
             let cost = ring.cost[best];
-            if !(cost <= threshold) {
+            if cost > threshold {
                 // what is dearer may do in a later pass
                 self.cost[u as usize] = cost;
                 self.best[u as usize] = ring.neighbours[best];

@@ -50,7 +50,7 @@ impl Distances {
         self.kept = 0.0;
         work.spread();
         self.linked = false;
-        let mut greatest = self.from_input(fine, work, bound);
+        let mut greatest = self.measure_input(fine, work, bound);
         let stands_for = work.rep.iter().map(|&rep| work.root[rep as usize]);
         group(work.vertices.len(), stands_for, &mut self.first_member, &mut self.members);
         for f in 0..work.faces.len() {
@@ -61,26 +61,27 @@ impl Distances {
             }
             let [a, b, c] = work.triangle(f);
             let centre = scale(add(add(a, b), c), 1.0 / 3.0);
-            greatest = greatest.max(self.from_output(fine, work, centre, &face, greatest, bound, exact));
+            greatest = greatest.max(self.measure_output(fine, work, centre, &face, greatest, bound, exact));
             for k in 0..3 {
                 let [from, to] = [face[k], face[(k + 1) % 3]];
                 // the other face at the edge, if there is one, runs the other way
                 if from < to || work.flags[from as usize].locked && work.flags[to as usize].locked {
                     let middle = scale(add([a, b, c][k], [b, c, a][k]), 0.5);
-                    greatest = greatest.max(self.from_output(fine, work, middle, &[from, to], greatest, bound, exact));
+                    greatest =
+                        greatest.max(self.measure_output(fine, work, middle, &[from, to], greatest, bound, exact));
                 }
             }
         }
         for v in 0..work.vertices.len() as u32 {
             if work.flags[v as usize].changed && work.near[v as usize] && work.count[v as usize] > 0 {
                 let position = work.places[v as usize].at;
-                greatest = greatest.max(self.from_output(fine, work, position, &[v], greatest, bound, exact));
+                greatest = greatest.max(self.measure_output(fine, work, position, &[v], greatest, bound, exact));
             }
         }
         greatest
     }
 
-    fn from_input(&mut self, fine: &Fine, work: &mut Work, bound: f32) -> f32 {
+    fn measure_input(&mut self, fine: &Fine, work: &mut Work, bound: f32) -> f32 {
         let mut greatest = 0f32;
         for (v, &position) in fine.positions.iter().enumerate() {
             let rep = work.stands_for(v);
@@ -108,7 +109,7 @@ impl Distances {
 
     /// Squared distance from a place on a face, or an edge, or a vertex of the output to the input.
     #[allow(clippy::too_many_arguments)]
-    fn from_output(
+    fn measure_output(
         &mut self,
         fine: &Fine,
         work: &mut Work,
@@ -134,7 +135,7 @@ impl Distances {
             }
         }
         if exact {
-            nearest = self.to_faces(fine, place, vertex, nearest);
+            nearest = self.search_faces(fine, place, vertex, nearest);
         }
         if nearest > bound {
             for &corner in corners {
@@ -147,7 +148,7 @@ impl Distances {
     }
 
     /// Squared distance to the input's faces around a vertex and around those at the far ends of these.
-    fn to_faces(&mut self, fine: &Fine, place: Vec3, vertex: u32, mut nearest: f32) -> f32 {
+    fn search_faces(&mut self, fine: &Fine, place: Vec3, vertex: u32, mut nearest: f32) -> f32 {
         if !self.linked {
             let n = fine.positions.len();
             group(n, fine.mesh.faces.iter().flatten().copied(), &mut self.first_face, &mut self.faces);

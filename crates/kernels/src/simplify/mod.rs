@@ -150,7 +150,7 @@ fn check(mesh: &Mesh, options: &Options) -> Result<()> {
     if !options.unit_nm.iter().all(|unit| *unit > 0.0 && unit.is_finite()) {
         return fail("unit_nm must be positive and finite");
     }
-    if !(options.max_error_nm >= 0.0) {
+    if options.max_error_nm.is_nan() || options.max_error_nm < 0.0 {
         return fail("max_error_nm must not be negative");
     }
     if !options.snap.iter().all(|step| step.is_power_of_two()) {

@@ -1,6 +1,6 @@
 //! The first, large step: vertices that are connected within a block of a lattice become one.
 
-use super::work::{Fine, Frame, Work};
+use super::work::{Fine, Frame, Work, find};
 use crate::mesh::Mesh;
 
 /// What finding the patches needs.
@@ -15,15 +15,6 @@ pub struct Patches {
 
 /// Block of vertices that belong to no patch. Blocks have 31 bits.
 const ALONE: u32 = u32::MAX;
-
-fn find(parent: &mut [u32], mut v: u32) -> u32 {
-    while parent[v as usize] != v {
-        let above = parent[parent[v as usize] as usize];
-        parent[v as usize] = above;
-        v = above;
-    }
-    v
-}
 
 /// A number for every vertex that is as good as random.
 #[inline(always)]
@@ -97,11 +88,11 @@ impl Patches {
             }
         }
         let mut count = 0;
-        for v in 0..n {
-            if self.euler[rep[v] as usize] != 1 {
-                rep[v] = v as u32;
+        for (v, root) in rep.iter_mut().enumerate() {
+            if self.euler[*root as usize] != 1 {
+                *root = v as u32;
             }
-            count += usize::from(rep[v] as usize == v);
+            count += usize::from(*root as usize == v);
         }
         count
     }

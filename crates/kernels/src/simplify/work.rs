@@ -139,6 +139,16 @@ pub struct Work {
     next: Vec<u32>,
 }
 
+/// The root of a tree of parents, which is shortened on the way.
+pub fn find(parent: &mut [u32], mut v: u32) -> u32 {
+    while parent[v as usize] != v {
+        let above = parent[parent[v as usize] as usize];
+        parent[v as usize] = above;
+        v = above;
+    }
+    v
+}
+
 #[inline(always)]
 pub fn around(corner: u32) -> (u32, u32) {
     match corner % 3 {
