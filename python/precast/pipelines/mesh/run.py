@@ -21,7 +21,7 @@ from precast.findings import Finding, Severity
 from precast.pipelines.mesh.finish import link, write_mesh_info, write_properties
 from precast.pipelines.mesh.options import MeshOptions
 from precast.pipelines.mesh.plan import MESH_DIRECTORY, MeshPlan, files_digest, make_plan
-from precast.pipelines.mesh.spool import data_path, is_done, load_arrays
+from precast.pipelines.mesh.spool import is_done, load_arrays
 from precast.pipelines.mesh.tasks import (
     OBJECT_RECORD,
     PIECE_RECORD,
@@ -440,5 +440,3 @@ class _Run:
         for which in np.unique(shard).tolist():
             mine = shard == np.uint64(which)
             ShardTask(spec, which, tuple(files), objects[mine], file_of[mine]).run(self.places)
-        for name in files:
-            data_path(self.places.spool, name).unlink(missing_ok=True)
