@@ -176,7 +176,10 @@ def mesh(
             summary = run.all(begun)
         finally:
             forget_pieces()
-        work.commit()
+        if summary.objects:
+            work.commit()
+        else:  # every object failed: what was there stays
+            work.remove()
     return summary
 
 
