@@ -58,6 +58,15 @@ def draco_encode(positions: npt.NDArray[np.int32], faces: npt.NDArray[np.uint32]
 def draco_decode(
     data: Bytes, max_faces: int, max_vertices: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32]]: ...
+def simplify_mesh(
+    positions: npt.NDArray[np.int32],
+    faces: npt.NDArray[np.uint32],
+    unit_nm: Sequence[float],
+    max_error_nm: float,
+    target_faces: int,
+    patch: int,
+    snap: Sequence[int],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32], float]: ...
 
 class LabelTable:
     def __init__(self) -> None: ...

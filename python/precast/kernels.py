@@ -38,6 +38,7 @@ __all__ = [
     "morton_cells",
     "morton_codes",
     "murmurhash3_x86_128",
+    "simplify_mesh",
     "version",
     "voxel_digest",
 ]
@@ -682,6 +683,46 @@ def extract_surface(
     Surfaces
         Positions are absolute, in half voxels: voxel i spans 2 i to 2 i + 2, and a vertex between it and the next lies
         at 2 i + 2. The memory for the work is about that of the result.
+def simplify_mesh(
+    positions: npt.NDArray[np.int32],
+    faces: npt.NDArray[np.uint32],
+    *,
+    unit_nm: Sequence[float],
+    max_error_nm: float,
+    target_faces: int = 0,
+    patch: int = 0,
+    snap: Sequence[int] = (1, 1, 1),
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32], float]:
+    """Describe a surface by fewer triangles, within a checked distance.
+
+    Components, handles and orientation stay as they are, and so do open edges with their vertices. Where the input is
+    not a surface, as at an edge with three faces, nothing changes.
+
+    Parameters
+    ----------
+    positions
+        Vertices on an integer lattice, x, y, z, shape (n, 3).
+    faces
+        Three vertices each, counter-clockwise seen from outside, shape (m, 3).
+    unit_nm
+        Length of a unit of the lattice along x, y, z.
+    max_error_nm
+        Greatest distance between the surfaces, both ways; ``inf`` for none.
+    target_faces
+        Stop at so many faces even if the distance allows fewer; 0: as far as it allows.
+    patch
+        Edge, in units, of blocks within which vertices are merged first: faster, with a little less accuracy. 0: none.
+        Two or three voxels are good.
+    snap
+        Vertices that move come to lie on multiples of this many units; powers of two.
+
+    Returns
+    -------
+    positions, faces
+        The reduced surface, without vertices that no face uses.
+    error_nm
+        At most ``max_error_nm``. Every vertex of the input, and every vertex, edge midpoint and centre of a face of the
+        output, is at most this far from the other surface.
 
     Raises
     ------
@@ -902,9 +943,17 @@ def cut_mesh(mesh: Mesh, cells: Cells) -> Fragments:
         If a vertex lies outside the cells.
     """
     with _errors("cutting a mesh"):
-        found = _native.cut_mesh(*mesh, cells.width, cells.middle, cells.count, cells.snap, cells.round)
-    names = ("cells", "octants", "vertex_offsets", "face_offsets", "positions", "faces")
-    return Fragments(**dict(zip(names, found, strict=True)))
+        cut, octants, vertex_offsets, face_offsets, positions, faces = _native.cut_mesh(
+            *mesh, cells.width, cells.middle, cells.count, cells.snap, cells.round
+        )
+    return Fragments(
+        cells=cut,
+        octants=octants,
+        vertex_offsets=vertex_offsets,
+        face_offsets=face_offsets,
+        positions=positions,
+        faces=faces,
+    )
 
 
 def measure_mesh(mesh: Mesh, unit: tuple[float, float, float]) -> tuple[float, float, int]:
@@ -914,3 +963,22 @@ def measure_mesh(mesh: Mesh, unit: tuple[float, float, float]) -> tuple[float, f
     """
     with _errors("measuring a mesh"):
         return _native.measure_mesh(*mesh, unit)
+        If a face names a vertex that is not there, or an argument cannot be used.
+
+    Examples
+    --------
+    >>> ring = [(8, 0, 0), (8, 8, 0), (0, 8, 0), (-8, 8, 0), (-8, 0, 0), (-8, -8, 0), (0, -8, 0), (8, -8, 0)]
+    >>> positions = np.array([*ring, (0, 0, 8), (0, 0, -8)], np.int32)
+    >>> sides = [((k, (k + 1) % 8, 8), ((k + 1) % 8, k, 9)) for k in range(8)]
+    >>> faces = np.array(sides, np.uint32).reshape(-1, 3)
+    >>> _, reduced, error_nm = simplify_mesh(positions, faces, unit_nm=(1, 1, 1), max_error_nm=0.5)
+    >>> len(reduced), error_nm < 0.01
+    (8, True)
+    """
+    what = "mesh simplification"
+    if target_faces < 0 or patch < 0 or min(snap) < 1:
+        raise UsageError(f"{what}: target_faces and patch must not be negative, snap at least 1")
+    with _errors(what):
+        return _native.simplify_mesh(
+            positions, faces, tuple(unit_nm), max_error_nm, target_faces, patch, tuple(snap)
+        )

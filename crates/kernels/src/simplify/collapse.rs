@@ -41,7 +41,10 @@ impl Collapser {
         self.mark.resize(n, 0);
         self.stamp = 0;
         self.live.clear();
-        self.live.extend((0..n as u32).filter(|&v| !work.flags[v as usize].locked && (all || work.fresh[v as usize])));
+        self.live.extend((0..n as u32).filter(|&v| {
+            let v = v as usize;
+            !work.flags[v].locked && work.count[v] > 0 && (all || work.fresh[v])
+        }));
         let mut faces = work.faces.len();
         while faces > target {
             let threshold = self.plan(work, (faces - target).div_ceil(2));
@@ -193,17 +196,7 @@ impl Collapser {
         work.first[vi] = start as u32;
         work.count[vi] = (work.corners.len() - start) as u32;
         work.count[ui] = 0;
-        work.parent[ui] = v;
-        let gone = work.vertices[ui];
-        let stays = &mut work.vertices[vi];
-        let mut planes = gone.planes;
-        planes.shift(sub(stays.position, gone.position));
-        stays.planes.add(&planes);
-        stays.limit = stays.limit.min(gone.limit);
-        stays.normal = add(stays.normal, gone.normal);
-        stays.volume += gone.volume;
-        stays.members += gone.members;
-        work.flags[vi].changed = true;
+        work.merge(u, v);
         self.cost[vi] = f32::NAN;
     }
 }
@@ -222,7 +215,8 @@ fn evaluate(work: &Work, u: u32) -> Option<Ring> {
         return None;
     }
     let vertex = &work.vertices[u as usize];
-    let mut ring = Ring { neighbours: [0; MOST_NEIGHBOURS], cost: [f32::INFINITY; MOST_NEIGHBOURS], len: corners.len() };
+    let mut ring =
+        Ring { neighbours: [0; MOST_NEIGHBOURS], cost: [f32::INFINITY; MOST_NEIGHBOURS], len: corners.len() };
     for (k, &corner) in corners.iter().enumerate() {
         let n = work.at(around(corner).0);
         let other = &work.vertices[n as usize];

@@ -46,8 +46,8 @@ impl Distances {
     pub fn measure(&mut self, fine: &Fine, work: &mut Work, bound: f32, exact: bool) -> f32 {
         self.linked = false;
         let mut greatest = self.from_input(fine, work, bound);
-        if std::env::var("DBG").is_ok() { eprintln!("fwd {greatest} marked {}", work.flags.iter().filter(|f| f.dissolve).count()); }
-        group(work.vertices.len(), work.rep.iter().copied(), &mut self.first_member, &mut self.members);
+        let stands_for = work.rep.iter().map(|&rep| work.root[rep as usize]);
+        group(work.vertices.len(), stands_for, &mut self.first_member, &mut self.members);
         for f in 0..work.faces.len() {
             let face = work.faces[f];
             if face[0] == NONE || !face.iter().any(|&v| work.flags[v as usize].changed) {
@@ -77,7 +77,7 @@ impl Distances {
     fn from_input(&self, fine: &Fine, work: &mut Work, bound: f32) -> f32 {
         let mut greatest = 0f32;
         for (v, &position) in fine.positions.iter().enumerate() {
-            let rep = work.rep[v];
+            let rep = work.stands_for(v);
             if !work.flags[rep as usize].changed {
                 continue;
             }

@@ -82,9 +82,8 @@ pub fn looks_along(new: Vec3, reference: Vec3, cosine: f32) -> bool {
 /// Whether a triangle is so thin that its normal means little.
 #[inline(always)]
 pub fn is_sliver(corners: [Vec3; 3], area: Vec3) -> bool {
-    let longest = distance2(corners[0], corners[1])
-        .max(distance2(corners[1], corners[2]))
-        .max(distance2(corners[2], corners[0]));
+    let longest =
+        distance2(corners[0], corners[1]).max(distance2(corners[1], corners[2])).max(distance2(corners[2], corners[0]));
     // the height above the longest edge is less than a hundredth of that edge
     dot(area, area) <= 1e-4 * longest * longest
 }

@@ -34,13 +34,14 @@ fn scatter(v: u32) -> u32 {
 }
 
 impl Patches {
-    /// Fills `rep` with a member of the patch of every vertex. Every patch is a disc, as far as its mesh is a surface.
-    pub fn find(&mut self, mesh: &Mesh, edge: u32, rep: &mut Vec<u32>) {
+    /// Fills `rep` with a member of the patch of every vertex, and counts the patches. Every patch is a disc, as far as
+    /// its mesh is a surface.
+    pub fn find(&mut self, mesh: &Mesh, edge: u32, rep: &mut Vec<u32>) -> usize {
         let n = mesh.positions.len();
         rep.clear();
         rep.extend(0..n as u32);
         if edge == 0 {
-            return;
+            return n;
         }
         // Around a vertex inside a surface every neighbour begins one face and ends another; on an open edge, one
         // neighbour only begins and another only ends, and the difference of two numbers is not zero.
@@ -95,11 +96,14 @@ impl Patches {
                 self.euler[root as usize] += self.euler[v];
             }
         }
+        let mut count = 0;
         for v in 0..n {
             if self.euler[rep[v] as usize] != 1 {
                 rep[v] = v as u32;
             }
+            count += usize::from(rep[v] as usize == v);
         }
+        count
     }
 }
 
@@ -113,7 +117,7 @@ impl Work {
             }
             self.flags[v].changed = true;
             let vertex = &mut self.vertices[v];
-            let centre = self.old.sums[v].map(|x| x / size as f32);
+            let centre = self.sums[v].map(|x| x / size as f32);
             let mut planes = vertex.planes;
             planes.shift(centre);
             let reach = planes.minimum().unwrap_or_default();
@@ -140,7 +144,7 @@ impl Work {
             if !self.flags.iter().any(|flags| flags.dissolve) {
                 return;
             }
-            self.dissolve(fine, care);
+            self.split(fine, care);
         }
     }
 }

@@ -67,13 +67,13 @@ impl Quadric {
     }
 
     #[inline(always)]
-    pub fn add(&mut self, other: &Quadric) {
-        for k in 0..6 {
-            self.a[k] += other.a[k];
+    pub fn plus(&self, other: &Quadric) -> Quadric {
+        Quadric {
+            a: std::array::from_fn(|k| self.a[k] + other.a[k]),
+            b: add(self.b, other.b),
+            c: self.c + other.c,
+            weight: self.weight + other.weight,
         }
-        self.b = add(self.b, other.b);
-        self.c += other.c;
-        self.weight += other.weight;
     }
 
     /// Offset of the least value, drawn slightly towards the owner where the planes leave a direction open.

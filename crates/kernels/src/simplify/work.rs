@@ -86,10 +86,22 @@ pub struct Flags {
     pub dissolve: bool,
 }
 
+/// One collapse, with all that it takes to undo it as long as it is the last into its target.
+pub struct Merge {
+    gone: u32,
+    /// The merge before it into the same target.
+    previous: u32,
+    vertex: Vertex,
+    spot: [i32; 3],
+    flags: Flags,
+}
+
 /// A mesh whose every vertex stands for a cluster of the input's.
 ///
-/// Its faces are at every moment the input's faces with each corner replaced by what stands for it, without those of
-/// which two corners fall together. So any cluster can be taken apart again, and the rest stays as it is.
+/// Vertices of the input belong to vertices here (`rep`), which are patches or the input's vertices themselves; these
+/// merge in turn, and form trees (`parent`). The faces are at every moment the input's faces with each corner replaced
+/// by the root of what it belongs to, without those of which two corners fall together. So merges can be undone in one
+/// place, and the rest stays as it is.
 #[derive(Default)]
 pub struct Work {
     pub vertices: Vec<Vertex>,
@@ -97,27 +109,24 @@ pub struct Work {
     pub flags: Vec<Flags>,
     pub fans: Vec<Fan>,
     pub faces: Vec<[u32; 3]>,
-    /// What stands for each of the input's vertices.
+    /// What each of the input's vertices belongs to.
     pub rep: Vec<u32>,
+    /// The faces before any merge.
+    base: Vec<[u32; 3]>,
+    pub parent: Vec<u32>,
+    pub root: Vec<u32>,
+    /// Merges in their order, and the last into every vertex.
+    merges: Vec<Merge>,
+    last: Vec<u32>,
     /// Corners (three times the face plus the place in it) around each vertex: `corners[first..first + count]`.
     pub first: Vec<u32>,
     pub count: Vec<u32>,
     pub corners: Vec<u32>,
-    /// Where a vertex went that has been collapsed; itself if it lives.
-    pub parent: Vec<u32>,
-    pub old: Old,
-    next: Vec<u32>,
-    /// Came with the last rebuild.
+    /// Touched by the last split.
     pub fresh: Vec<bool>,
-}
-
-/// The vertices before a rebuild, and the members of clusters while these are made.
-#[derive(Default)]
-pub struct Old {
-    vertices: Vec<Vertex>,
-    spots: Vec<[i32; 3]>,
-    flags: Vec<Flags>,
+    /// Sums of the members' offsets, while patches are made.
     pub sums: Vec<Vec3>,
+    next: Vec<u32>,
 }
 
 #[inline(always)]
@@ -130,13 +139,16 @@ pub fn around(corner: u32) -> (u32, u32) {
 }
 
 impl Work {
-    /// One vertex for every cluster; `rep` holds a member of its cluster for every vertex of the input.
+    /// One vertex for every patch; `rep` holds a member of its patch for every vertex of the input.
     pub fn start(&mut self, fine: &Fine, limit: f32) {
         self.vertices.clear();
         self.spots.clear();
         self.flags.clear();
         self.fresh.clear();
-        self.old.sums.clear();
+        self.parent.clear();
+        self.last.clear();
+        self.merges.clear();
+        self.sums.clear();
         self.next.clear();
         self.next.resize(fine.positions.len(), NONE);
         for v in 0..fine.positions.len() {
@@ -145,19 +157,21 @@ impl Work {
                 self.next[root] = self.vertices.len() as u32;
                 self.push(fine, v, limit, 0);
                 self.vertices.last_mut().expect("just pushed").members = 0;
-                self.old.sums.push([0.0; 3]);
+                self.sums.push([0.0; 3]);
             }
-            let id = self.next[root];
-            self.rep[v] = id;
-            let id = id as usize;
+            self.rep[v] = self.next[root];
+            let id = self.next[root] as usize;
             // relative to the first member, for the sake of single precision
-            self.old.sums[id] = add(self.old.sums[id], sub(fine.positions[v], self.vertices[id].position));
+            self.sums[id] = add(self.sums[id], sub(fine.positions[v], self.vertices[id].position));
             self.vertices[id].members += 1;
         }
-        self.map_faces(fine);
+        self.map_base(fine, 0);
+        self.map_faces();
     }
 
     fn push(&mut self, fine: &Fine, v: usize, limit: f32, part: u32) {
+        self.parent.push(self.vertices.len() as u32);
+        self.last.push(NONE);
         self.vertices.push(Vertex {
             position: fine.positions[v],
             normal: [0.0; 3],
@@ -172,49 +186,96 @@ impl Work {
         self.fresh.push(true);
     }
 
-    /// Takes the marked clusters apart; their members come back where they were, to be merged with `care`: that share
-    /// of their limit, or never if it is zero.
-    pub fn dissolve(&mut self, fine: &Fine, care: f32) {
-        std::mem::swap(&mut self.vertices, &mut self.old.vertices);
-        std::mem::swap(&mut self.spots, &mut self.old.spots);
-        std::mem::swap(&mut self.flags, &mut self.old.flags);
-        self.vertices.clear();
-        self.spots.clear();
-        self.flags.clear();
-        self.fresh.clear();
-        self.next.clear();
-        self.next.resize(self.old.vertices.len(), NONE);
-        for v in 0..fine.positions.len() {
-            let was = self.rep[v] as usize;
-            if self.old.flags[was].dissolve {
-                self.rep[v] = self.vertices.len() as u32;
-                let Vertex { limit, part, .. } = self.old.vertices[was];
-                self.push(fine, v, limit * care, part);
-                self.flags.last_mut().expect("just pushed").locked = care == 0.0;
-                continue;
-            }
-            if self.next[was] == NONE {
-                self.next[was] = self.vertices.len() as u32;
-                self.vertices.push(self.old.vertices[was]);
-                self.spots.push(self.old.spots[was]);
-                self.flags.push(self.old.flags[was]);
-                self.fresh.push(false);
-            }
-            self.rep[v] = self.next[was];
-        }
-        self.map_faces(fine);
+    /// The vertex `gone` merges into `target`, whose place it takes.
+    pub fn merge(&mut self, gone: u32, target: u32) {
+        let t = target as usize;
+        let previous = std::mem::replace(&mut self.last[t], self.merges.len() as u32);
+        let (vertex, spot, flags) = (self.vertices[t], self.spots[t], self.flags[t]);
+        self.merges.push(Merge { gone, previous, vertex, spot, flags });
+        self.parent[gone as usize] = target;
+        let gone = &self.vertices[gone as usize];
+        let mut planes = gone.planes;
+        planes.shift(sub(vertex.position, gone.position));
+        let sum = Vertex {
+            position: vertex.position,
+            normal: add(vertex.normal, gone.normal),
+            planes: planes.plus(&vertex.planes),
+            limit: vertex.limit.min(gone.limit),
+            volume: vertex.volume + gone.volume,
+            members: vertex.members + gone.members,
+            part: vertex.part,
+        };
+        self.vertices[t] = sum;
+        self.flags[t].changed = true;
     }
 
-    /// The faces by the map; the planes of vertices that are fresh.
-    fn map_faces(&mut self, fine: &Fine) {
-        self.faces.clear();
+    /// Splits the marked clusters: undoes the later half of the merges, and takes patches that nothing has merged into
+    /// apart. What comes of it may merge again with `care`: that share of the limit, or never if it is zero.
+    pub fn split(&mut self, fine: &Fine, care: f32) {
+        let before = self.vertices.len();
+        self.fresh.fill(false);
+        let mut broken = false;
+        for v in 0..before {
+            if !self.flags[v].dissolve {
+                continue;
+            }
+            let (mut count, mut at) = (0, self.last[v]);
+            while at != NONE {
+                count += 1;
+                at = self.merges[at as usize].previous;
+            }
+            if count == 0 {
+                broken = true;
+                continue;
+            }
+            for _ in 0..(count + 1) / 2 {
+                let merge = &self.merges[self.last[v] as usize];
+                (self.vertices[v], self.spots[v], self.flags[v]) = (merge.vertex, merge.spot, merge.flags);
+                self.last[v] = merge.previous;
+                let gone = merge.gone as usize;
+                self.parent[gone] = gone as u32;
+                self.refresh(gone, care);
+            }
+            self.refresh(v, care);
+        }
+        if broken {
+            for v in 0..fine.positions.len() {
+                let was = self.rep[v] as usize;
+                if self.flags[was].dissolve {
+                    self.rep[v] = self.vertices.len() as u32;
+                    let Vertex { limit, part, .. } = self.vertices[was];
+                    self.push(fine, v, limit * care, part);
+                    self.flags.last_mut().expect("just pushed").locked = care == 0.0;
+                }
+            }
+            for v in 0..before {
+                if self.flags[v].dissolve {
+                    self.flags[v] = Flags::default();
+                    let vertex = &mut self.vertices[v];
+                    (vertex.planes, vertex.volume, vertex.members) = (Quadric::default(), 0.0, 0);
+                }
+            }
+            self.map_base(fine, before as u32);
+        }
+        self.map_faces();
+    }
+
+    fn refresh(&mut self, v: usize, care: f32) {
+        self.fresh[v] = true;
+        self.vertices[v].limit *= care;
+        self.flags[v].locked |= care == 0.0;
+        self.flags[v].dissolve = false;
+    }
+
+    /// The faces between patches; the planes of vertices from `fresh` on.
+    fn map_base(&mut self, fine: &Fine, fresh: u32) {
+        self.base.clear();
         for face in &fine.mesh.faces {
             let [a, b, c] = face.map(|v| self.rep[v as usize]);
             if a != b && b != c && c != a {
-                self.faces.push([a, b, c]);
+                self.base.push([a, b, c]);
             }
-            let fresh = [a, b, c].map(|v| self.fresh[v as usize]);
-            if !(fresh[0] || fresh[1] || fresh[2]) {
+            if a < fresh && b < fresh && c < fresh {
                 continue;
             }
             let corners = face.map(|v| fine.positions[v as usize]);
@@ -224,7 +285,7 @@ impl Work {
                 continue;
             }
             let inverse = 1.0 / length2.sqrt();
-            if fresh[0] {
+            if a >= fresh {
                 self.vertices[a as usize].volume += dot(area, corners[0]);
             }
             let mut add_to = |id: u32, times: f32| {
@@ -236,17 +297,28 @@ impl Work {
                 add_to(a, 3.0);
                 continue;
             }
-            for (k, id) in [a, b, c].into_iter().enumerate() {
-                if fresh[k] {
+            for id in [a, b, c] {
+                if id >= fresh {
                     add_to(id, 1.0);
                 }
             }
         }
     }
 
-    /// Forgets faces that are gone, and finds the corners around every vertex.
+    /// The faces between roots.
+    fn map_faces(&mut self) {
+        self.resolve();
+        self.faces.clear();
+        for face in &self.base {
+            let [a, b, c] = face.map(|v| self.root[v as usize]);
+            if a != b && b != c && c != a {
+                self.faces.push([a, b, c]);
+            }
+        }
+    }
+
+    /// Finds the corners around every vertex.
     pub fn link(&mut self) {
-        self.faces.retain(|face| face[0] != NONE);
         let n = self.vertices.len();
         self.count.clear();
         self.count.resize(n, 0);
@@ -274,8 +346,6 @@ impl Work {
         for (first, &count) in self.first.iter_mut().zip(&self.count) {
             *first -= count;
         }
-        self.parent.clear();
-        self.parent.extend(0..n as u32);
     }
 
     #[inline(always)]
@@ -321,6 +391,9 @@ impl Work {
     pub fn find_faults(&mut self) -> bool {
         let mut found = false;
         for v in 0..self.vertices.len() {
+            if self.parent[v] != v as u32 {
+                continue;
+            }
             let good = match self.fans[v] {
                 Fan::Closed => true,
                 Fan::Open | Fan::Empty => !self.flags[v].changed,
@@ -338,7 +411,6 @@ impl Work {
                 }
             }
         }
-        let dbg = std::env::var("DBG").is_ok(); if dbg { eprintln!("   fans {}", self.flags.iter().filter(|f| f.dissolve).count()); } let (mut n1, mut n2) = (0, 0);
         for f in 0..self.faces.len() {
             let face = self.faces[f];
             // among the others nothing has happened
@@ -347,15 +419,13 @@ impl Work {
             }
             let triangle = self.triangle(f);
             let area = area_vector(triangle);
-            let [a, b, c] = face.map(|v| { let n = self.vertices[v as usize].normal; let l = dot(n, n).sqrt(); if l > 0.0 { scale(n, 1.0 / l) } else { n } });
+            let [a, b, c] = face.map(|v| self.vertices[v as usize].normal);
             if dot(area, add(add(a, b), c)) <= 0.0 || is_sliver(triangle, area) {
-                if is_sliver(triangle, area) { n2 += 1 } else { n1 += 1 }
                 for v in face {
                     found |= self.mark(v);
                 }
             }
         }
-        if dbg { eprintln!("   flip {n1} sliver {n2} marked {}", self.flags.iter().filter(|f| f.dissolve).count()); }
         found
     }
 
@@ -374,21 +444,22 @@ impl Work {
         }
     }
 
-    /// Points `rep` at living vertices after collapses.
+    /// Finds the roots after collapses.
     pub fn resolve(&mut self) {
-        for v in 0..self.parent.len() {
-            let mut root = v as u32;
+        self.root.clear();
+        for v in 0..self.parent.len() as u32 {
+            let mut root = v;
             while self.parent[root as usize] != root {
                 root = self.parent[root as usize];
             }
-            let mut at = v as u32;
-            while self.parent[at as usize] != root {
-                at = std::mem::replace(&mut self.parent[at as usize], root);
-            }
+            self.root.push(root);
         }
-        for rep in &mut self.rep {
-            *rep = self.parent[*rep as usize];
-        }
+    }
+
+    /// What stands for a vertex of the input. `resolve` must have been called.
+    #[inline(always)]
+    pub fn stands_for(&self, v: usize) -> u32 {
+        self.root[self.rep[v] as usize]
     }
 }
 

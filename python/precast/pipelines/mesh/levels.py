@@ -265,8 +265,7 @@ def _cut(stage: Stage, grid: Grid, level: int, shelf: Shelf) -> Level:
     order = close_cells([(np.array(list(by_cell), np.uint32), np.zeros(len(by_cell), np.uint8))])[0]
     streams = []
     for cell in order:
-        pieces = [(a.astype(np.int32), b.astype(np.uint32)) for a, b in (keep() for keep in by_cell[cell][1])]
-        joined, _ = kernels.weld_meshes(pieces)
+        joined, _ = kernels.weld_meshes([mesh for keep in by_cell[cell][1] for mesh in _loader(keep)()])
         streams.append(kernels.draco_encode(*joined))
     masks = np.array([by_cell[cell][0] for cell in order], np.uint8)
     return Level(stage.faces, stage.error_nm, np.array(order, np.uint32).reshape(-1, 3), masks, streams)

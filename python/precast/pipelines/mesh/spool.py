@@ -36,7 +36,8 @@ def is_done(spool: Path, name: str) -> bool:
 def save_arrays(spool: Path, name: str, arrays: Mapping[str, Array], **more: Any) -> None:
     """Write the results of a task, at once; ``more`` are JSON values."""
     part = spool / f"{name}.done.part"
-    places, at = [], 0
+    places: list[list[Any]] = []
+    at = 0
     for key, array in arrays.items():
         at = -(-at // ALIGNMENT) * ALIGNMENT
         places.append([key, np.lib.format.dtype_to_descr(array.dtype), list(array.shape), at])
@@ -46,9 +47,9 @@ def save_arrays(spool: Path, name: str, arrays: Mapping[str, Array], **more: Any
     try:
         with part.open("wb", buffering=1 << 20) as file:
             file.write(header[:-1].ljust(base - 1) + b"\n")
-            for array, (*_, at) in zip(arrays.values(), places, strict=True):
-                file.seek(base + at)
-                file.write(memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b"")
+            for array, place in zip(arrays.values(), places, strict=True):
+                file.seek(base + place[3])
+                file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else b"")
             file.truncate(max(file.tell(), base))
         part.replace(spool / f"{name}.done")
     except OSError as error:
