@@ -63,6 +63,7 @@ def simplify_mesh(
     faces: npt.NDArray[np.uint32],
     unit_nm: Sequence[float],
     max_error_nm: float,
+    max_rms_nm: float,
     target_faces: int,
     patch: int,
     snap: Sequence[int],
@@ -84,6 +85,7 @@ def mesh_block(
     units: int,
     unit_nm: tuple[float, float, float],
     max_error_nm: float,
+    max_rms_nm: float,
     patch: int,
     snap: tuple[int, int, int],
 ) -> tuple[

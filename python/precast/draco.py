@@ -45,7 +45,7 @@ def encode(positions: npt.ArrayLike, faces: npt.ArrayLike) -> bytes:
     Parameters
     ----------
     positions
-        Integers, shape (vertices, 3), that fit 32 bits with sign: x, y, z.
+        Integers, shape (vertices, 3), within 32 bits with sign: x, y, z.
     faces
         Integers, shape (faces, 3): indices into ``positions``.
 
@@ -59,7 +59,8 @@ def encode(positions: npt.ArrayLike, faces: npt.ArrayLike) -> bytes:
     ------
     UsageError
         If an array has another shape or type, an index is out of range, no face with three different vertices is left,
-        or the coordinates span 2**31 - 1 or more.
+        or the coordinates are so far apart that decoders would overflow. From 0 to 2**30 - 1 and from -2**29 to 2**29
+        all are good.
     """
     return kernels.draco_encode(positions, faces)
 

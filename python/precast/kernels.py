@@ -683,46 +683,6 @@ def extract_surface(
     Surfaces
         Positions are absolute, in half voxels: voxel i spans 2 i to 2 i + 2, and a vertex between it and the next lies
         at 2 i + 2. The memory for the work is about that of the result.
-def simplify_mesh(
-    positions: npt.NDArray[np.int32],
-    faces: npt.NDArray[np.uint32],
-    *,
-    unit_nm: Sequence[float],
-    max_error_nm: float,
-    target_faces: int = 0,
-    patch: int = 0,
-    snap: Sequence[int] = (1, 1, 1),
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32], float]:
-    """Describe a surface by fewer triangles, within a checked distance.
-
-    Components, handles and orientation stay as they are, and so do open edges with their vertices. Where the input is
-    not a surface, as at an edge with three faces, nothing changes.
-
-    Parameters
-    ----------
-    positions
-        Vertices on an integer lattice, x, y, z, shape (n, 3).
-    faces
-        Three vertices each, counter-clockwise seen from outside, shape (m, 3).
-    unit_nm
-        Length of a unit of the lattice along x, y, z.
-    max_error_nm
-        Greatest distance between the surfaces, both ways; ``inf`` for none.
-    target_faces
-        Stop at so many faces even if the distance allows fewer; 0: as far as it allows.
-    patch
-        Edge, in units, of blocks within which vertices are merged first: faster, with a little less accuracy. 0: none.
-        Two or three voxels are good.
-    snap
-        Vertices that move come to lie on multiples of this many units; powers of two.
-
-    Returns
-    -------
-    positions, faces
-        The reduced surface, without vertices that no face uses.
-    error_nm
-        At most ``max_error_nm``. Every vertex of the input, and every vertex, edge midpoint and centre of a face of the
-        output, is at most this far from the other surface.
 
     Raises
     ------
@@ -759,6 +719,8 @@ class Simplification:
         Length of a lattice unit along x, y, z.
     max_error_nm
         Hard bound of the distance between the simplified and the full surface.
+    max_rms_nm
+        Where to stop: root mean square distance of what a vertex stands for to the planes of its faces.
     patch
         Edge, in lattice units, of the patches that are merged first; 0 for none.
     snap
@@ -767,6 +729,7 @@ class Simplification:
 
     unit_nm: tuple[float, float, float]
     max_error_nm: float
+    max_rms_nm: float
     patch: int
     snap: Vec3
 
@@ -845,6 +808,7 @@ def mesh_block(
             units_per_voxel // 2,
             simplification.unit_nm,
             simplification.max_error_nm,
+            simplification.max_rms_nm,
             simplification.patch,
             simplification.snap,
         )
@@ -963,6 +927,56 @@ def measure_mesh(mesh: Mesh, unit: tuple[float, float, float]) -> tuple[float, f
     """
     with _errors("measuring a mesh"):
         return _native.measure_mesh(*mesh, unit)
+
+
+def simplify_mesh(
+    positions: npt.NDArray[np.int32],
+    faces: npt.NDArray[np.uint32],
+    *,
+    unit_nm: Sequence[float],
+    max_error_nm: float,
+    max_rms_nm: float = float("inf"),
+    target_faces: int = 0,
+    patch: int = 0,
+    snap: Sequence[int] = (1, 1, 1),
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32], float]:
+    """Describe a surface by fewer triangles, within a checked distance.
+
+    Components, handles and orientation stay as they are, and so do open edges with their vertices. Where the input is
+    not a surface, as at an edge with three faces, nothing changes.
+
+    Parameters
+    ----------
+    positions
+        Vertices on an integer lattice, x, y, z, shape (n, 3).
+    faces
+        Three vertices each, counter-clockwise seen from outside, shape (m, 3).
+    unit_nm
+        Length of a unit of the lattice along x, y, z.
+    max_error_nm
+        Greatest distance between the surfaces, both ways; ``inf`` for none.
+    max_rms_nm
+        Where to stop, within that bound: root mean square distance of the part of the input that a vertex stands for to
+        the planes of its faces.
+    target_faces
+        Stop at so many faces even if the distance allows fewer; 0: as far as it allows.
+    patch
+        Edge, in units, of blocks within which vertices are merged first: faster, with a little less accuracy. 0: none.
+        Two or three voxels are good.
+    snap
+        Vertices that move come to lie on multiples of this many units; powers of two.
+
+    Returns
+    -------
+    positions, faces
+        The reduced surface, without vertices that no face uses.
+    error_nm
+        At most ``max_error_nm``. Every vertex of the input, and every vertex, edge midpoint and centre of a face of the
+        output, is at most this far from the other surface.
+
+    Raises
+    ------
+    UsageError
         If a face names a vertex that is not there, or an argument cannot be used.
 
     Examples
@@ -980,5 +994,5 @@ def measure_mesh(mesh: Mesh, unit: tuple[float, float, float]) -> tuple[float, f
         raise UsageError(f"{what}: target_faces and patch must not be negative, snap at least 1")
     with _errors(what):
         return _native.simplify_mesh(
-            positions, faces, tuple(unit_nm), max_error_nm, target_faces, patch, tuple(snap)
+            positions, faces, tuple(unit_nm), max_error_nm, max_rms_nm, target_faces, patch, tuple(snap)
         )

@@ -73,10 +73,11 @@ pub fn mesh_block<'py>(
     units: i32,
     unit_nm: [f64; 3],
     max_error_nm: f64,
+    max_rms_nm: f64,
     patch: u32,
     snap: [u32; 3],
 ) -> PyResult<PieceArrays<'py>> {
-    let options = Options { unit_nm, max_error_nm, target_faces: 0, patch, snap };
+    let options = Options { unit_nm, max_error_nm, max_rms_nm, target_faces: 0, patch, snap };
     let chosen = ids.as_ref().map(|ids| ids.as_slice()).transpose()?;
     let select = match chosen {
         None => Select::All,

@@ -26,7 +26,7 @@ else
     export RUSTC_BOOTSTRAP=1
 fi
 
-[ $# -gt 0 ] || set -- decode_u32 decode_u64 round_trip gunzip
+[ $# -gt 0 ] || set -- decode_u32 decode_u64 round_trip gunzip draco_decode draco_round_trip
 for target in "$@"; do
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT

@@ -80,6 +80,9 @@ pub(super) fn read(reader: &mut Reader<'_>, max_faces: usize, max_vertices: usiz
     let vertices = reader.varint()? as usize;
     let face_count = reader.varint()? as usize;
     check_limits(face_count, vertices, max_faces, max_vertices)?;
+    if vertices > 3 * face_count {
+        return Err(damaged(format!("{face_count} faces cannot have {vertices} vertices")));
+    }
     if reader.byte()? != 0 {
         return Err(damaged("attributes with seams are not supported"));
     }
@@ -140,12 +143,10 @@ pub(super) fn check_limits(faces: usize, vertices: usize, max_faces: usize, max_
     if faces > max_faces {
         return Err(Error::Format(format!("the Draco mesh has {faces} faces, more than the {max_faces} allowed")));
     }
-    if vertices > max_vertices.min(3 * faces) {
-        return Err(if vertices > max_vertices {
-            Error::Format(format!("the Draco mesh has {vertices} vertices, more than the {max_vertices} allowed"))
-        } else {
-            damaged(format!("{faces} faces cannot have {vertices} vertices"))
-        });
+    if vertices > max_vertices {
+        return Err(Error::Format(format!(
+            "the Draco mesh has {vertices} vertices, more than the {max_vertices} allowed"
+        )));
     }
     Ok(())
 }

@@ -200,8 +200,12 @@ fn surface_values(reader: &mut Reader<'_>, surface: Surface, max_vertices: usize
     }
     // from here on, vertices are named by their values
     for corner in (0..faces.len() as u32).flat_map(|face| [4 * face, 4 * face + 1, 4 * face + 2]) {
-        let vertex = faces.vertex(corner);
-        faces.set_vertex(corner, value[vertex as usize]);
+        let value = value[faces.vertex(corner) as usize];
+        if value == NONE {
+            // the walk passes an edge whose ends differ on its two sides
+            return Err(damaged("a vertex has no position"));
+        }
+        faces.set_vertex(corner, value);
     }
     let coding = Coding::read(reader, corners.len())?;
     let positions = match coding.prediction {

@@ -340,7 +340,7 @@ fn put_coded(
         coded[length..length + 4].copy_from_slice(&(state as u32).to_le_bytes());
         length += bytes;
         state >>= 8 * bytes;
-        let quotient = state * u64::from(slot.reciprocal) >> slot.shift;
+        let quotient = (state * u64::from(slot.reciprocal)) >> slot.shift;
         let remainder = state - quotient * u64::from(slot.share);
         state = (quotient << precision) + remainder + u64::from(slot.below);
     }
@@ -369,7 +369,7 @@ mod tests {
             let share = u64::from(share);
             for quotient in [0, 1, 2, 3, 4, 1000, 1023] {
                 for state in [quotient * share, (quotient + 1) * share - 1] {
-                    assert_eq!(state * u64::from(slot.reciprocal) >> slot.shift, quotient, "{state} by {share}");
+                    assert_eq!((state * u64::from(slot.reciprocal)) >> slot.shift, quotient, "{state} by {share}");
                 }
             }
         }

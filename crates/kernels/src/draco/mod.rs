@@ -73,13 +73,17 @@ pub struct Scratch {
 /// on every machine.
 ///
 /// # Errors
-/// [`Error::Argument`] if an index is out of range, no face is left, or the coordinates span 2^31 - 1 or more.
+/// [`Error::Argument`] if an index is out of range, no face is left, or the coordinates are so far apart
+/// that decoders would overflow: from 0 to 2^30 - 1 and from -2^29 to 2^29 all are good.
 pub fn encode(positions: &[[i32; 3]], faces: &[[u32; 3]], scratch: &mut Scratch) -> Result<Vec<u8>> {
     let Scratch { table, traversal, stack, symbols, coder, valence } = scratch;
     table.build(positions, faces)?;
     let (min, max) = range(table);
-    let wrap = Wrap::new(min, max).ok_or_else(|| {
-        Error::Argument(format!("coordinates from {min} to {max}: the format holds a range below 2147483647"))
+    let wrap = Wrap::new(min, max).filter(Wrap::fits).ok_or_else(|| {
+        Error::Argument(format!(
+            "coordinates from {min} to {max} cannot be decoded everywhere: twice the range, from either end, must \
+             stay within 32 bits"
+        ))
     })?;
     traversal.run(table);
     symbols.clear();

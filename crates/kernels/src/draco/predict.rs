@@ -21,6 +21,12 @@ impl Wrap {
         Some(Wrap { min, max, width, lowest: -(width / 2), highest: (width - 1) / 2 })
     }
 
+    /// Whether decoders that add in 32 bits get every value right: before they wrap it into the range, it can lie
+    /// outside by up to the width.
+    pub(super) fn fits(&self) -> bool {
+        self.max.checked_add(self.width).is_some() && self.min.checked_sub(self.width).is_some()
+    }
+
     /// The symbol that stands for a value, given what is predicted.
     pub(super) fn symbol(&self, value: i32, predicted: i32) -> u32 {
         let mut difference = value.wrapping_sub(predicted.clamp(self.min, self.max));

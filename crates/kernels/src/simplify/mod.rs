@@ -41,6 +41,9 @@ pub struct Options {
     pub unit_nm: [f64; 3],
     /// Greatest distance between the surfaces, both ways; may be infinite.
     pub max_error_nm: f64,
+    /// Where to stop within that bound: root mean square distance, of the part of the input that a vertex stands for,
+    /// to the planes of its faces; may be infinite.
+    pub max_rms_nm: f64,
     /// Stop at so many faces even if the distance would allow fewer; 0: as far as it allows.
     pub target_faces: usize,
     /// Edge, in lattice units, of the blocks within which vertices are merged first; 0: none.
@@ -94,7 +97,8 @@ pub fn simplify(mesh: &Mesh, options: &Options, scratch: &mut Scratch) -> Result
         return Ok(unchanged(mesh));
     }
     let bound2 = ((bound * bound) as f32).min(f32::MAX);
-    let limit = ((bound * bound * CAUTION * CAUTION) as f32).min(f32::MAX);
+    let stop = (bound * CAUTION).min(options.max_rms_nm / length);
+    let limit = ((stop * stop) as f32).min(f32::MAX);
 
     let Scratch { positions, work, patches, collapser, distances, volumes } = scratch;
     positions.clear();
@@ -144,6 +148,9 @@ fn check(mesh: &Mesh, options: &Options) -> Result<()> {
     }
     if !(options.max_error_nm >= 0.0) {
         return fail("max_error_nm must not be negative");
+    }
+    if !(options.max_rms_nm >= 0.0) {
+        return fail("max_rms_nm must not be negative");
     }
     if !options.snap.iter().all(|step| step.is_power_of_two()) {
         return fail("snap must be powers of two");

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,8 @@ ENOUGH_FACES = 2_000
 """A level of so few faces in one cell needs no coarser one."""
 FEWEST_FACES = 500
 """A level of so few faces needs no coarser one even if it lies in many cells."""
+RMS_SHARE = 0.2
+"""Share of the error bound that the mean distance of a vertex's surroundings may reach on the finest level."""
 STEP = 4
 """A level has this many times fewer faces than the finer one; it is written if it has at least 3 times fewer."""
 
@@ -107,14 +110,15 @@ class _Goal:
     ----------
     level
         Its number; decides about the lattice.
-    max_error_nm
-        Bound of the distance to the parts that it is made from.
+    max_error_nm, max_rms_nm
+        Bounds of the distance to the parts that it is made from, at most and on the average around a vertex.
     target
         From the faces of a group to those that are wanted; 0 for as few as the bound allows.
     """
 
     level: int
     max_error_nm: float
+    max_rms_nm: float
     target: Callable[[int], int]
 
 
@@ -133,6 +137,7 @@ def _simplify(parts: Sequence[Part], frame: Frame, shelf: Shelf, goal: _Goal, ru
             faces,
             unit_nm=frame.unit_nm,
             max_error_nm=goal.max_error_nm,
+            max_rms_nm=goal.max_rms_nm,
             target_faces=goal.target(len(faces)),
             patch=0,
             snap=snap,
@@ -178,7 +183,7 @@ def build_levels(parts: Sequence[Part], frame: Frame, rules: LevelRules, shelf: 
         result.levels.append(_cut(stage, result.grid, number, shelf))
         if _is_last(result, rules):
             break
-        goal = _Goal(level=number + 1, max_error_nm=float("inf"), target=lambda faces: max(4, faces // STEP))
+        goal = _Goal(level=number + 1, max_error_nm=inf, max_rms_nm=inf, target=lambda faces: max(4, faces // STEP))
         coarser = _simplify(stage.parts, frame, shelf, goal, rules)
         if 3 * coarser.faces > stage.faces:
             break
@@ -195,7 +200,12 @@ def finest(parts: Sequence[Part], frame: Frame, rules: LevelRules, shelf: Shelf)
     used = max(part.error_nm for part in parts)
     rest = max(0.0, rules.max_error_nm - used - frame.cut_error_nm)
     budget = rules.faces or 0
-    goal = _Goal(level=0, max_error_nm=rest, target=lambda faces: -(-budget * faces // total) if budget else 0)
+    goal = _Goal(
+        level=0,
+        max_error_nm=rest,
+        max_rms_nm=RMS_SHARE * rules.max_error_nm,
+        target=lambda faces: -(-budget * faces // total) if budget else 0,
+    )
     return _simplify(parts, frame, shelf, goal, rules)
 
 

@@ -36,6 +36,8 @@ BLOCK_VOXELS = 128
 """About the edge of a block; whole chunks."""
 BLOCK_SHARE = 0.5
 """Share of the error bound that simplification within blocks may use; the rest is for whole objects."""
+BLOCK_RMS_SHARE = 0.2
+"""Share of the error bound that the mean distance of a vertex's surroundings may reach within blocks."""
 PATCH_VOXELS = 2
 FEW = 10_000
 """Blocks without any of so few selected objects are not read."""
@@ -116,6 +118,7 @@ class MeshPlan:
         return Simplification(
             unit_nm=frame.unit_nm,
             max_error_nm=BLOCK_SHARE * self.max_error_nm,
+            max_rms_nm=BLOCK_RMS_SHARE * self.max_error_nm,
             patch=PATCH_VOXELS * UNITS,
             # half as coarse as the finest level's lattice: these positions are moved once more
             snap=Vec3.of([max(1, n // 2) for n in frame.snap(self.max_error_nm, 0)]),
