@@ -11,11 +11,12 @@ demo: $(STAMP)
 	rm -rf demo
 	$(BIN)/precast sample demo/slices
 	$(BIN)/precast convert demo/slices/labels demo/labels --resolution 32,32,40
+	$(BIN)/precast mesh demo/labels
 	$(BIN)/precast convert demo/slices/em demo/em --resolution 32,32,40 --encoding jpeg
 	$(BIN)/precast inspect demo/labels
 	$(BIN)/precast inspect demo/em
 	@echo
-	@echo "Two precomputed volumes are in demo/labels and demo/em."
+	@echo "Two precomputed volumes are in demo/labels and demo/em; the meshes and properties of all objects are in demo/labels too."
 
 test: $(STAMP)
 	cargo test --workspace --release --locked --quiet

@@ -929,7 +929,7 @@ def measure_mesh(mesh: Mesh, unit: tuple[float, float, float]) -> tuple[float, f
         return _native.measure_mesh(*mesh, unit)
 
 
-def simplify_mesh(
+def simplify_mesh(  # noqa: PLR0913  # all by name
     positions: npt.NDArray[np.int32],
     faces: npt.NDArray[np.uint32],
     *,

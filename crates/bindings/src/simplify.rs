@@ -12,7 +12,7 @@ type Reduced<'py> = (Bound<'py, PyArray2<i32>>, Bound<'py, PyArray2<u32>>, f64);
 
 /// Reduces a mesh.
 #[pyfunction]
-#[pyo3(signature = (positions, faces, unit_nm, max_error_nm, max_rms_nm, target_faces, patch, snap))]
+#[expect(clippy::too_many_arguments, reason = "the face of a Python function with named arguments")]
 pub fn simplify_mesh<'py>(
     py: Python<'py>,
     positions: PyReadonlyArray2<'py, i32>,

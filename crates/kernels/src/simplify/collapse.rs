@@ -16,6 +16,8 @@ const PASS_SHARE: usize = 3;
 pub struct Collapser {
     /// Least cost at which a vertex may vanish; infinite if it cannot, NaN if it is to be found anew.
     cost: Vec<f32>,
+    /// The neighbour to which that cost belongs.
+    best: Vec<u32>,
     mark: Vec<u32>,
     stamp: u32,
     histogram: Vec<u32>,
@@ -37,6 +39,8 @@ impl Collapser {
         let n = work.vertices.len();
         self.cost.clear();
         self.cost.resize(n, f32::NAN);
+        self.best.clear();
+        self.best.resize(n, NONE);
         self.mark.clear();
         self.mark.resize(n, 0);
         self.stamp = 0;
@@ -74,7 +78,7 @@ impl Collapser {
         for &v in &self.live {
             let cost = &mut self.cost[v as usize];
             if cost.is_nan() {
-                *cost = evaluate(work, v).map_or(f32::INFINITY, |ring| ring.least());
+                (*cost, self.best[v as usize]) = evaluate(work, v).map_or((f32::INFINITY, NONE), |ring| ring.least());
             }
             if *cost < f32::INFINITY {
                 candidates += 1;
@@ -114,16 +118,20 @@ impl Collapser {
                 }
             }
             let cost = ring.cost[best];
-            if !(cost <= threshold) {
+            if cost > threshold {
                 // what is dearer may do in a later pass
                 self.cost[u as usize] = cost;
+                self.best[u as usize] = ring.neighbours[best];
                 return false;
             }
             let v = ring.neighbours[best];
             if self.keeps_surface(work, u, v) && keeps_shape(work, u, v) {
                 self.collapse(work, u, v);
                 for &n in &ring.neighbours[..ring.len] {
-                    self.cost[n as usize] = f32::NAN;
+                    // the others may miss a new neighbour that is better: that only delays them
+                    if self.best[n as usize] == u || self.cost[n as usize] == f32::INFINITY {
+                        self.cost[n as usize] = f32::NAN;
+                    }
                 }
                 return true;
             }
@@ -202,8 +210,14 @@ impl Collapser {
 }
 
 impl Ring {
-    fn least(&self) -> f32 {
-        self.cost[..self.len].iter().copied().fold(f32::INFINITY, f32::min)
+    fn least(&self) -> (f32, u32) {
+        let mut best = 0;
+        for k in 1..self.len {
+            if self.cost[k] < self.cost[best] {
+                best = k;
+            }
+        }
+        (self.cost[best], self.neighbours[best])
     }
 }
 
@@ -214,19 +228,18 @@ fn evaluate(work: &Work, u: u32) -> Option<Ring> {
     if corners.len() > MOST_NEIGHBOURS || corners.is_empty() {
         return None;
     }
-    let vertex = &work.vertices[u as usize];
+    let (planes, place) = (&work.vertices[u as usize].planes, work.places[u as usize]);
     let mut ring =
         Ring { neighbours: [0; MOST_NEIGHBOURS], cost: [f32::INFINITY; MOST_NEIGHBOURS], len: corners.len() };
     for (k, &corner) in corners.iter().enumerate() {
         let n = work.at(around(corner).0);
-        let other = &work.vertices[n as usize];
-        let offset = sub(other.position, vertex.position);
-        let value = vertex.planes.value(offset);
-        let weight = vertex.planes.weight;
+        let other = work.places[n as usize];
+        let offset = sub(other.at, place.at);
+        let value = planes.value(offset);
         ring.neighbours[k] = n;
-        let mean = value + other.planes.here();
-        if mean <= vertex.limit.min(other.limit) * (weight + other.planes.weight) {
-            ring.cost[k] = value + LENGTH_TERM * weight * dot(offset, offset);
+        // the neighbour's own planes are within the limits where it is
+        if value <= place.limit.min(other.limit) * planes.weight {
+            ring.cost[k] = value + LENGTH_TERM * planes.weight * dot(offset, offset);
         }
     }
     Some(ring)
@@ -234,7 +247,7 @@ fn evaluate(work: &Work, u: u32) -> Option<Ring> {
 
 /// Whether no face that follows `u` to `v` turns over or becomes a needle.
 fn keeps_shape(work: &Work, u: u32, v: u32) -> bool {
-    let target = work.vertices[v as usize].position;
+    let target = work.places[v as usize].at;
     for &corner in work.corners_of(u) {
         let f = (corner / 3) as usize;
         let face = work.faces[f];

@@ -15,6 +15,8 @@ pub struct Distances {
     first_face: Vec<u32>,
     faces: Vec<u32>,
     linked: bool,
+    /// The greatest squared distance within the bound.
+    pub kept: f32,
 }
 
 /// Sorts the numbers of `items` by their key: those with key `k` come to lie at `first[k]..first[k + 1]`.
@@ -40,48 +42,53 @@ fn group(keys: usize, items: impl Iterator<Item = u32> + Clone, first: &mut Vec<
 }
 
 impl Distances {
-    /// The greatest squared distance; clusters on which more than `bound` depends are marked.
+    /// The greatest squared distance to or from where the mesh is `near` a change; clusters on which more than `bound`
+    /// depends are marked.
     ///
     /// `exact` searches the input's faces where its vertices alone say more than the maximum so far.
     pub fn measure(&mut self, fine: &Fine, work: &mut Work, bound: f32, exact: bool) -> f32 {
+        self.kept = 0.0;
+        work.spread();
         self.linked = false;
-        let mut greatest = self.from_input(fine, work, bound);
+        let mut greatest = self.measure_input(fine, work, bound);
         let stands_for = work.rep.iter().map(|&rep| work.root[rep as usize]);
         group(work.vertices.len(), stands_for, &mut self.first_member, &mut self.members);
         for f in 0..work.faces.len() {
             let face = work.faces[f];
-            if face[0] == NONE || !face.iter().any(|&v| work.flags[v as usize].changed) {
+            let looks = |v: u32| work.flags[v as usize].changed && work.near[v as usize];
+            if face[0] == NONE || !face.iter().any(|&v| looks(v)) {
                 continue;
             }
             let [a, b, c] = work.triangle(f);
             let centre = scale(add(add(a, b), c), 1.0 / 3.0);
-            greatest = greatest.max(self.from_output(fine, work, centre, &face, greatest, bound, exact));
+            greatest = greatest.max(self.measure_output(fine, work, centre, &face, greatest, bound, exact));
             for k in 0..3 {
                 let [from, to] = [face[k], face[(k + 1) % 3]];
                 // the other face at the edge, if there is one, runs the other way
                 if from < to || work.flags[from as usize].locked && work.flags[to as usize].locked {
                     let middle = scale(add([a, b, c][k], [b, c, a][k]), 0.5);
-                    greatest = greatest.max(self.from_output(fine, work, middle, &[from, to], greatest, bound, exact));
+                    greatest =
+                        greatest.max(self.measure_output(fine, work, middle, &[from, to], greatest, bound, exact));
                 }
             }
         }
         for v in 0..work.vertices.len() as u32 {
-            if work.flags[v as usize].changed && work.count[v as usize] > 0 {
-                let position = work.vertices[v as usize].position;
-                greatest = greatest.max(self.from_output(fine, work, position, &[v], greatest, bound, exact));
+            if work.flags[v as usize].changed && work.near[v as usize] && work.count[v as usize] > 0 {
+                let position = work.places[v as usize].at;
+                greatest = greatest.max(self.measure_output(fine, work, position, &[v], greatest, bound, exact));
             }
         }
         greatest
     }
 
-    fn from_input(&self, fine: &Fine, work: &mut Work, bound: f32) -> f32 {
+    fn measure_input(&mut self, fine: &Fine, work: &mut Work, bound: f32) -> f32 {
         let mut greatest = 0f32;
         for (v, &position) in fine.positions.iter().enumerate() {
             let rep = work.stands_for(v);
-            if !work.flags[rep as usize].changed {
+            if !work.flags[rep as usize].changed || !work.near[rep as usize] {
                 continue;
             }
-            let mut nearest = distance2(position, work.vertices[rep as usize].position);
+            let mut nearest = distance2(position, work.places[rep as usize].at);
             let enough = greatest.min(bound);
             search(work, position, rep, enough, &mut nearest);
             if nearest > enough {
@@ -92,6 +99,8 @@ impl Distances {
             }
             if nearest > bound {
                 work.mark(rep);
+            } else {
+                self.kept = self.kept.max(nearest);
             }
             greatest = greatest.max(nearest);
         }
@@ -100,7 +109,7 @@ impl Distances {
 
     /// Squared distance from a place on a face, or an edge, or a vertex of the output to the input.
     #[allow(clippy::too_many_arguments)]
-    fn from_output(
+    fn measure_output(
         &mut self,
         fine: &Fine,
         work: &mut Work,
@@ -119,24 +128,27 @@ impl Distances {
                 if distance < nearest {
                     (nearest, vertex) = (distance, member);
                     if nearest <= enough {
+                        self.kept = self.kept.max(nearest);
                         return nearest;
                     }
                 }
             }
         }
         if exact {
-            nearest = self.to_faces(fine, place, vertex, nearest);
+            nearest = self.search_faces(fine, place, vertex, nearest);
         }
         if nearest > bound {
             for &corner in corners {
                 work.mark(corner);
             }
+        } else {
+            self.kept = self.kept.max(nearest);
         }
         nearest
     }
 
     /// Squared distance to the input's faces around a vertex and around those at the far ends of these.
-    fn to_faces(&mut self, fine: &Fine, place: Vec3, vertex: u32, mut nearest: f32) -> f32 {
+    fn search_faces(&mut self, fine: &Fine, place: Vec3, vertex: u32, mut nearest: f32) -> f32 {
         if !self.linked {
             let n = fine.positions.len();
             group(n, fine.mesh.faces.iter().flatten().copied(), &mut self.first_face, &mut self.faces);

@@ -77,7 +77,11 @@ pub struct Scratch {
 const CAUTION: f64 = 0.6;
 
 /// Rounds of taking apart and reducing anew, before the input is given back as it is.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 16;
+
+/// For every round: the share of their limit within which the parts of a split cluster may merge again, and whether all
+/// its merges are undone; the last for all that follow.
+const CARE: [(f32, bool); 4] = [(0.25, false), (0.25, true), (0.0625, true), (0.0, true)];
 
 /// Reduces a mesh; see the module for what is kept.
 ///
@@ -111,12 +115,14 @@ pub fn simplify(mesh: &Mesh, options: &Options, scratch: &mut Scratch) -> Result
     }
     work.start(&fine, limit);
     work.place_patches(&frame);
-    work.repair(&fine, 1.0);
+    work.repair(&fine, 1.0, false);
     volumes.start(work);
     if volumes.check(work) {
-        work.split(&fine, 1.0);
-        work.repair(&fine, 1.0);
+        work.split(&fine, 1.0, false);
+        work.repair(&fine, 1.0, false);
     }
+    // of the places that no later round looks at again
+    let mut kept = 0f32;
     for round in 0..ROUNDS {
         work.lock_edges();
         let excess = target > 0 && work.faces.len() > target + target / 20;
@@ -124,13 +130,15 @@ pub fn simplify(mesh: &Mesh, options: &Options, scratch: &mut Scratch) -> Result
         work.resolve();
         work.settle(&frame);
         let error2 = distances.measure(&fine, work, bound2, options.max_error_nm.is_finite());
+        kept = kept.max(distances.kept);
         if !volumes.check(work) && error2 <= bound2 {
-            let error = f64::from(error2).sqrt() + slack;
+            let error = f64::from(kept).sqrt() + slack;
             return Ok(finish(work, error * length));
         }
-        let care = if round < 3 { 0.25 } else { 0.0 };
-        work.split(&fine, care);
-        work.repair(&fine, care);
+        work.near.fill(false);
+        let (care, all) = CARE[round.min(CARE.len() - 1)];
+        work.split(&fine, care, all);
+        work.repair(&fine, care, all);
     }
     Ok(unchanged(mesh))
 }
@@ -146,7 +154,7 @@ fn check(mesh: &Mesh, options: &Options) -> Result<()> {
     if !options.unit_nm.iter().all(|unit| *unit > 0.0 && unit.is_finite()) {
         return fail("unit_nm must be positive and finite");
     }
-    if !(options.max_error_nm >= 0.0) {
+    if options.max_error_nm.is_nan() || options.max_error_nm < 0.0 {
         return fail("max_error_nm must not be negative");
     }
     if !(options.max_rms_nm >= 0.0) {

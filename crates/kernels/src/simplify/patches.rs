@@ -1,6 +1,6 @@
 //! The first, large step: vertices that are connected within a block of a lattice become one.
 
-use super::work::{Fine, Frame, Work};
+use super::work::{Fine, Frame, Work, find};
 use crate::mesh::Mesh;
 
 /// What finding the patches needs.
@@ -15,15 +15,6 @@ pub struct Patches {
 
 /// Block of vertices that belong to no patch. Blocks have 31 bits.
 const ALONE: u32 = u32::MAX;
-
-fn find(parent: &mut [u32], mut v: u32) -> u32 {
-    while parent[v as usize] != v {
-        let above = parent[parent[v as usize] as usize];
-        parent[v as usize] = above;
-        v = above;
-    }
-    v
-}
 
 /// A number for every vertex that is as good as random.
 #[inline(always)]
@@ -97,11 +88,11 @@ impl Patches {
             }
         }
         let mut count = 0;
-        for v in 0..n {
-            if self.euler[rep[v] as usize] != 1 {
-                rep[v] = v as u32;
+        for (v, root) in rep.iter_mut().enumerate() {
+            if self.euler[*root as usize] != 1 {
+                *root = v as u32;
             }
-            count += usize::from(rep[v] as usize == v);
+            count += usize::from(*root as usize == v);
         }
         count
     }
@@ -116,27 +107,27 @@ impl Work {
                 continue;
             }
             self.flags[v].changed = true;
-            let vertex = &mut self.vertices[v];
+            let (vertex, place) = (&mut self.vertices[v], &mut self.places[v]);
             let centre = self.sums[v].map(|x| x / size as f32);
             let mut planes = vertex.planes;
             planes.shift(centre);
             let reach = planes.minimum().unwrap_or_default();
-            let to = std::array::from_fn(|k| vertex.position[k] + centre[k] + reach[k]);
+            let to = std::array::from_fn(|k| place.at[k] + centre[k] + reach[k]);
             let Some(spot) = frame.nearest(to) else {
                 self.flags[v].dissolve = true;
                 continue;
             };
             let position = frame.place(spot);
-            let offset = std::array::from_fn(|k| position[k] - vertex.position[k]);
+            let offset = std::array::from_fn(|k| position[k] - place.at[k]);
             vertex.planes.shift(offset);
-            vertex.position = position;
+            place.at = position;
             self.spots[v] = spot;
-            self.flags[v].dissolve = vertex.planes.here() > vertex.limit * vertex.planes.weight;
+            self.flags[v].dissolve = vertex.planes.here() > place.limit * vertex.planes.weight;
         }
     }
 
     /// Takes patches apart until what is left is the same surface.
-    pub fn repair(&mut self, fine: &Fine, care: f32) {
+    pub fn repair(&mut self, fine: &Fine, care: f32, all: bool) {
         loop {
             self.link();
             self.find_fans();
@@ -144,7 +135,7 @@ impl Work {
             if !self.flags.iter().any(|flags| flags.dissolve) {
                 return;
             }
-            self.split(fine, care);
+            self.split(fine, care, all);
         }
     }
 }

@@ -10,20 +10,19 @@ impl Work {
     pub fn settle(&mut self, frame: &Frame) {
         for v in 0..self.vertices.len() as u32 {
             let flags = self.flags[v as usize];
-            if flags.locked || !flags.changed || self.count[v as usize] == 0 {
+            if flags.locked || !flags.changed || !self.near[v as usize] || self.count[v as usize] == 0 {
                 continue;
             }
-            let vertex = self.vertices[v as usize];
+            let (vertex, from) = (self.vertices[v as usize], self.places[v as usize].at);
             let Some(offset) = vertex.planes.minimum() else { continue };
             for share in [1.0, 0.5] {
-                let Some(spot) = frame.nearest(add(vertex.position, scale(offset, share))) else { continue };
+                let Some(spot) = frame.nearest(add(from, scale(offset, share))) else { continue };
                 let position = frame.place(spot);
-                let offset = sub(position, vertex.position);
+                let offset = sub(position, from);
                 let value = vertex.planes.value(offset);
                 if value < vertex.planes.here() && self.may_move(v, position) {
-                    let vertex = &mut self.vertices[v as usize];
-                    vertex.planes.shift(offset);
-                    vertex.position = position;
+                    self.vertices[v as usize].planes.shift(offset);
+                    self.places[v as usize].at = position;
                     self.spots[v as usize] = spot;
                     break;
                 }

@@ -1,7 +1,7 @@
 //! No object may vanish or turn inside out.
 
 use super::geometry::{area_vector, dot};
-use super::work::{Fan, NONE, Work};
+use super::work::{Fan, NONE, Work, find};
 
 /// Closed components of the input with at most so many vertices keep their volume within `SMALL_CHANGE`.
 const SMALL: u32 = 64;
@@ -23,15 +23,6 @@ struct Part {
     members: u32,
     open: bool,
     spoilt: bool,
-}
-
-fn find(parent: &mut [u32], mut v: u32) -> u32 {
-    while parent[v as usize] != v {
-        let above = parent[parent[v as usize] as usize];
-        parent[v as usize] = above;
-        v = above;
-    }
-    v
 }
 
 impl Volumes {
@@ -64,11 +55,11 @@ impl Volumes {
             part.members += vertex.members;
             part.open |= matches!(work.fans[v], Fan::Open | Fan::Odd);
         }
-        for vertex in &mut work.vertices {
+        for (vertex, place) in work.vertices.iter().zip(&mut work.places) {
             let part = &self.parts[vertex.part as usize];
             if !part.open && part.members <= SMALL {
                 let thickness = SMALL_CHANGE * part.before / part.area;
-                vertex.limit = vertex.limit.min((thickness * thickness) as f32);
+                place.limit = place.limit.min((thickness * thickness) as f32);
             }
         }
     }

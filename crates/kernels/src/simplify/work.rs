@@ -59,15 +59,21 @@ pub enum Fan {
     Odd,
 }
 
-/// What the reduction knows of a vertex.
+/// What is needed of a vertex's neighbours: kept apart, so that many fit the cache.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(16))]
+pub struct Place {
+    pub at: Vec3,
+    /// Greatest mean squared distance to the planes that a collapse may lead to.
+    pub limit: f32,
+}
+
+/// What else the reduction knows of a vertex.
 #[derive(Debug, Clone, Copy)]
 pub struct Vertex {
-    pub position: Vec3,
     /// Sum of the area vectors of the input's faces that it stands for.
     pub normal: Vec3,
     pub planes: Quadric,
-    /// Greatest mean squared distance to the planes that a collapse may lead to.
-    pub limit: f32,
     /// Six times the volume under its share of the input's faces.
     pub volume: f32,
     /// Vertices of the input that it stands for.
@@ -92,6 +98,7 @@ pub struct Merge {
     /// The merge before it into the same target.
     previous: u32,
     vertex: Vertex,
+    place: Place,
     spot: [i32; 3],
     flags: Flags,
 }
@@ -105,6 +112,7 @@ pub struct Merge {
 #[derive(Default)]
 pub struct Work {
     pub vertices: Vec<Vertex>,
+    pub places: Vec<Place>,
     pub spots: Vec<[i32; 3]>,
     pub flags: Vec<Flags>,
     pub fans: Vec<Fan>,
@@ -124,9 +132,21 @@ pub struct Work {
     pub corners: Vec<u32>,
     /// Touched by the last split.
     pub fresh: Vec<bool>,
+    /// Where a face may have changed since the last measurement, or may be the nearest to something no more.
+    pub near: Vec<bool>,
     /// Sums of the members' offsets, while patches are made.
     pub sums: Vec<Vec3>,
     next: Vec<u32>,
+}
+
+/// The root of a tree of parents, which is shortened on the way.
+pub fn find(parent: &mut [u32], mut v: u32) -> u32 {
+    while parent[v as usize] != v {
+        let above = parent[parent[v as usize] as usize];
+        parent[v as usize] = above;
+        v = above;
+    }
+    v
 }
 
 #[inline(always)]
@@ -142,9 +162,11 @@ impl Work {
     /// One vertex for every patch; `rep` holds a member of its patch for every vertex of the input.
     pub fn start(&mut self, fine: &Fine, limit: f32) {
         self.vertices.clear();
+        self.places.clear();
         self.spots.clear();
         self.flags.clear();
         self.fresh.clear();
+        self.near.clear();
         self.parent.clear();
         self.last.clear();
         self.merges.clear();
@@ -162,7 +184,7 @@ impl Work {
             self.rep[v] = self.next[root];
             let id = self.next[root] as usize;
             // relative to the first member, for the sake of single precision
-            self.sums[id] = add(self.sums[id], sub(fine.positions[v], self.vertices[id].position));
+            self.sums[id] = add(self.sums[id], sub(fine.positions[v], self.places[id].at));
             self.vertices[id].members += 1;
         }
         self.map_base(fine, 0);
@@ -172,46 +194,42 @@ impl Work {
     fn push(&mut self, fine: &Fine, v: usize, limit: f32, part: u32) {
         self.parent.push(self.vertices.len() as u32);
         self.last.push(NONE);
-        self.vertices.push(Vertex {
-            position: fine.positions[v],
-            normal: [0.0; 3],
-            planes: Quadric::default(),
-            limit,
-            volume: 0.0,
-            members: 1,
-            part,
-        });
+        self.places.push(Place { at: fine.positions[v], limit });
+        self.vertices.push(Vertex { normal: [0.0; 3], planes: Quadric::default(), volume: 0.0, members: 1, part });
         self.spots.push(fine.mesh.positions[v]);
         self.flags.push(Flags::default());
         self.fresh.push(true);
+        self.near.push(true);
     }
 
     /// The vertex `gone` merges into `target`, whose place it takes.
     pub fn merge(&mut self, gone: u32, target: u32) {
         let t = target as usize;
         let previous = std::mem::replace(&mut self.last[t], self.merges.len() as u32);
-        let (vertex, spot, flags) = (self.vertices[t], self.spots[t], self.flags[t]);
-        self.merges.push(Merge { gone, previous, vertex, spot, flags });
+        let (vertex, place, spot, flags) = (self.vertices[t], self.places[t], self.spots[t], self.flags[t]);
+        self.merges.push(Merge { gone, previous, vertex, place, spot, flags });
         self.parent[gone as usize] = target;
+        let was = self.places[gone as usize];
         let gone = &self.vertices[gone as usize];
         let mut planes = gone.planes;
-        planes.shift(sub(vertex.position, gone.position));
+        planes.shift(sub(place.at, was.at));
+        self.places[t].limit = place.limit.min(was.limit);
         let sum = Vertex {
-            position: vertex.position,
             normal: add(vertex.normal, gone.normal),
             planes: planes.plus(&vertex.planes),
-            limit: vertex.limit.min(gone.limit),
             volume: vertex.volume + gone.volume,
             members: vertex.members + gone.members,
             part: vertex.part,
         };
         self.vertices[t] = sum;
         self.flags[t].changed = true;
+        self.near[t] = true;
     }
 
-    /// Splits the marked clusters: undoes the later half of the merges, and takes patches that nothing has merged into
-    /// apart. What comes of it may merge again with `care`: that share of the limit, or never if it is zero.
-    pub fn split(&mut self, fine: &Fine, care: f32) {
+    /// Splits the marked clusters: undoes the later half of the merges, or all, and takes patches that nothing has
+    /// merged into apart. What comes of it may merge again with `care`: that share of the limit, or never if it is
+    /// zero.
+    pub fn split(&mut self, fine: &Fine, care: f32, all: bool) {
         let before = self.vertices.len();
         self.fresh.fill(false);
         let mut broken = false;
@@ -228,9 +246,10 @@ impl Work {
                 broken = true;
                 continue;
             }
-            for _ in 0..(count + 1) / 2 {
+            for _ in 0..if all { count } else { (count + 1) / 2 } {
                 let merge = &self.merges[self.last[v] as usize];
-                (self.vertices[v], self.spots[v], self.flags[v]) = (merge.vertex, merge.spot, merge.flags);
+                (self.vertices[v], self.places[v]) = (merge.vertex, merge.place);
+                (self.spots[v], self.flags[v]) = (merge.spot, merge.flags);
                 self.last[v] = merge.previous;
                 let gone = merge.gone as usize;
                 self.parent[gone] = gone as u32;
@@ -243,8 +262,8 @@ impl Work {
                 let was = self.rep[v] as usize;
                 if self.flags[was].dissolve {
                     self.rep[v] = self.vertices.len() as u32;
-                    let Vertex { limit, part, .. } = self.vertices[was];
-                    self.push(fine, v, limit * care, part);
+                    let (limit, part) = (self.places[was].limit * care, self.vertices[was].part);
+                    self.push(fine, v, limit, part);
                     self.flags.last_mut().expect("just pushed").locked = care == 0.0;
                 }
             }
@@ -262,7 +281,8 @@ impl Work {
 
     fn refresh(&mut self, v: usize, care: f32) {
         self.fresh[v] = true;
-        self.vertices[v].limit *= care;
+        self.near[v] = true;
+        self.places[v].limit *= care;
         self.flags[v].locked |= care == 0.0;
         self.flags[v].dissolve = false;
     }
@@ -290,7 +310,8 @@ impl Work {
             }
             let mut add_to = |id: u32, times: f32| {
                 let vertex = &mut self.vertices[id as usize];
-                vertex.planes.add_plane(area, inverse, sub(corners[0], vertex.position), times);
+                let offset = sub(corners[0], self.places[id as usize].at);
+                vertex.planes.add_plane(area, inverse, offset, times);
                 vertex.normal = add(vertex.normal, scale(area, times));
             };
             if a == b && b == c {
@@ -361,7 +382,7 @@ impl Work {
 
     #[inline(always)]
     pub fn triangle(&self, f: usize) -> [Vec3; 3] {
-        self.faces[f].map(|v| self.vertices[v as usize].position)
+        self.faces[f].map(|v| self.places[v as usize].at)
     }
 
     /// Sees how the faces lie around every vertex. `link` must have been called.
@@ -453,6 +474,21 @@ impl Work {
                 root = self.parent[root as usize];
             }
             self.root.push(root);
+        }
+    }
+
+    /// Spreads `near` to the neighbours of neighbours, as far as a measurement looks.
+    pub fn spread(&mut self) {
+        for _ in 0..3 {
+            self.next.clear();
+            for face in &self.faces {
+                if face[0] != NONE && face.iter().any(|&v| self.near[v as usize]) {
+                    self.next.extend_from_slice(face);
+                }
+            }
+            for &v in &self.next {
+                self.near[v as usize] = true;
+            }
         }
     }
 

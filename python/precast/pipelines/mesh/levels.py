@@ -214,13 +214,46 @@ def measured(stage: Stage, frame: Frame) -> Levels:
     low, high = _bounds(stage.parts)
     result = Levels(_choose_grid(stage, low, high), filled=stage.filled)
     result.levels.append(Level(stage.faces, stage.error_nm, np.zeros((0, 3), np.uint32), np.zeros(0, np.uint8), []))
+    seams = []
     for part in stage.parts:
         for mesh in part.load():
             area, volume, border = kernels.measure_mesh(mesh, frame.unit_nm)
             result.area_nm2 += area
             result.volume_nm3 += volume * float(np.prod(frame.unit_nm))
-            result.open_vertices += border
+            if len(stage.parts) == 1:
+                result.open_vertices += border
+            elif border:
+                seams.append(_open_edges(mesh))
+    if seams:  # groups are open where they meet; only what none of them closes is open
+        ends = _unmatched(np.concatenate(seams))
+        result.open_vertices = len(np.unique(ends.reshape(-1, 3), axis=0))
     return result
+
+
+def _open_edges(mesh: Mesh) -> npt.NDArray[np.int32]:
+    """Return the ends, (n, 2, 3), of the edges of a mesh that lack a face, in the direction of the one they have."""
+    positions, faces = mesh
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).astype(np.int64)
+    low, high = edges.min(axis=1), edges.max(axis=1)
+    signed = (low * len(positions) + high) * 2 + (edges[:, 0] == low)
+    signed.sort()
+    codes = signed >> 1
+    begins = np.flatnonzero(np.diff(codes, prepend=-1))
+    balance = np.add.reduceat((signed & 1) * 2 - 1, begins)
+    ends = np.stack([codes[begins] // len(positions), codes[begins] % len(positions)], axis=1)
+    ends = np.where(balance[:, None] < 0, ends[:, ::-1], ends)
+    return positions[np.repeat(ends, np.abs(balance), axis=0)]
+
+
+def _unmatched(edges: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Return the ends of the edges that are not there as often one way as the other."""
+    _, number = np.unique(edges.reshape(-1, 3), axis=0, return_inverse=True)
+    pairs = number.reshape(-1, 2)
+    order = np.argsort(pairs.min(axis=1) * (pairs.max() + 1) + pairs.max(axis=1), kind="stable")
+    pairs = pairs[order]
+    begins = np.flatnonzero((np.diff(np.sort(pairs, axis=1), axis=0, prepend=-1) != 0).any(axis=1))
+    balance = np.add.reduceat(np.where(pairs[:, 0] < pairs[:, 1], 1, -1), begins)
+    return edges[order[begins[balance != 0]]]
 
 
 def _is_last(result: Levels, rules: LevelRules) -> bool:

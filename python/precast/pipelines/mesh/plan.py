@@ -117,7 +117,8 @@ class MeshPlan:
         frame = self.frame(scale)
         return Simplification(
             unit_nm=frame.unit_nm,
-            max_error_nm=BLOCK_SHARE * self.max_error_nm,
+            # no more than cutting leaves over, which comes last and cannot do with less
+            max_error_nm=min(BLOCK_SHARE * self.max_error_nm, max(0.0, self.max_error_nm - frame.cut_error_nm)),
             max_rms_nm=BLOCK_RMS_SHARE * self.max_error_nm,
             patch=PATCH_VOXELS * UNITS,
             # half as coarse as the finest level's lattice: these positions are moved once more
