@@ -3,14 +3,15 @@
 Both programs are started from the command line on a copy of one precomputed volume and timed from start to
 exit: igneous with its two commands and two processes, precast with its one. igneous takes minutes and runs
 once. What they wrote is read by cloud-volume and DracoPy and compared with surfaces that zmesh extracts
-from the voxels: see ``quality``.
+from the voxels.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from bench.multires import Meshes
 from bench.surfaces import Deviation, Surface
 from bench.whole import PROGRAMS, Say, shown, summary
 
-__all__ = ["choose", "labels", "original", "quality", "run"]
+__all__ = ["choose", "judge", "labels", "original", "quality", "run"]
 
 _EDGE = 512
 _LEVELS = 3
@@ -60,10 +61,10 @@ def run(scratch: Path, *, repeats: int, with_precast: bool, say: Say) -> list[di
     _write_volume(volume, source, scratch, with_precast)
     ids, counts = np.unique(volume[volume > 0], return_counts=True)
     chosen = choose(ids, counts)
-    originals = [original(volume, one) for one in chosen]
+    originals = {one: original(volume, one) for one in chosen}
     voxels = dict(zip(ids.tolist(), counts.tolist(), strict=True))
-    say(f"{len(ids):,} objects; quality of {len(chosen)}")
     results: dict[str, Any] = {}
+    judged: dict[str, dict[int, _Judged]] = {}
     sides: dict[str, tuple[list[list[str | Path]], int]] = {"igneous": (_igneous(dest), 1)}
     if with_precast:
         sides = {"precast": ([[PROGRAMS / "precast", "mesh", dest, "--quiet"]], repeats), **sides}
@@ -81,11 +82,16 @@ def run(scratch: Path, *, repeats: int, with_precast: bool, say: Say) -> list[di
             "bytes": sum(shards),
             "left_behind_bytes": _left_behind(folder),
             "meshes": _survey(dest, ids),
-            "quality": quality(dest, chosen, originals, voxels),
         }
-        say(f"{name}: {min(results[name]['seconds']):.2f} s; {results[name]['meshes']}; {results[name]['quality']}")
+        say(f"{name}: {min(results[name]['seconds']):.2f} s; {results[name]['meshes']}")
         if name == "precast":
             _must_be_whole(results[name]["meshes"], len(ids))
+        judged[name] = judge(dest, originals, voxels)
+    # Objects that a program left out would be missing from its means alone.
+    common = [one for one in chosen if all(one in found for found in judged.values())]
+    for name, found in judged.items():
+        results[name]["quality"] = quality([found[one] for one in common])
+        say(f"{name}, {len(common)} objects: {results[name]['quality']}")
     return [
         {
             "suite": "mesh-whole",
@@ -187,41 +193,56 @@ def original(volume: Voxels, one: int) -> Surface:
     return (positions / 2 + corner) * np.array(RESOLUTION_NM), faces
 
 
-def quality(dest: Path, chosen: Sequence[int], originals: Sequence[Surface], voxels: dict[int, int]) -> dict[str, Any]:
-    """Return what level 0 of some objects is worth: objects that are missing count in no mean.
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Level 0 of one object beside its voxels and its unsimplified surface."""
 
-    Volumes are compared with those of the voxels, distances measured to the unsimplified surface and back.
-    """
+    closed: bool
+    faces: int
+    bytes: int
+    volume_nm3: float
+    voxels_nm3: float
+    to_original: tuple[float, Deviation]
+    from_original: tuple[float, Deviation]
+    """Each with the area that it counts for."""
+
+
+def judge(dest: Path, originals: Mapping[int, Surface], voxels: Mapping[int, int]) -> dict[int, _Judged]:
+    """Measure level 0 of some objects; those without a mesh are left out."""
     meshes = Meshes(dest)
-    voxel_nm3 = float(np.prod(RESOLUTION_NM))
-    there: list[tuple[float, Deviation]] = []
-    back: list[tuple[float, Deviation]] = []
-    closed, faces, stored, volume, expected, ratios = 0, 0, 0, 0.0, 0.0, []
-    for one, surface in zip(chosen, originals, strict=True):
+    found = {}
+    for one, surface in originals.items():
         level = meshes.read(one, 0)
         if level is None:
             continue
         simple = level.surface
-        closed += surfaces.is_closed(simple[1])
-        faces += len(simple[1])
-        stored += level.bytes
-        enclosed = surfaces.signed_volume(simple)
-        volume += enclosed
-        expected += voxels[one] * voxel_nm3
-        ratios.append(enclosed / (voxels[one] * voxel_nm3))
-        there.append((surfaces.area(simple), surfaces.deviation(simple, surface, _SAMPLES)))
-        back.append((surfaces.area(surface), surfaces.deviation(surface, simple, _SAMPLES)))
-    to_original, from_original = surfaces.pooled(there), surfaces.pooled(back)
+        found[one] = _Judged(
+            surfaces.is_closed(simple[1]),
+            len(simple[1]),
+            level.bytes,
+            surfaces.signed_volume(simple),
+            voxels[one] * float(np.prod(RESOLUTION_NM)),
+            (surfaces.area(simple), surfaces.deviation(simple, surface, _SAMPLES)),
+            (surfaces.area(surface), surfaces.deviation(surface, simple, _SAMPLES)),
+        )
+    return found
+
+
+def quality(judged: Sequence[_Judged]) -> dict[str, Any]:
+    """Return what level 0 of some objects is worth together."""
+    ratios = np.array([one.volume_nm3 / one.voxels_nm3 for one in judged])
+    to_original = surfaces.pooled([one.to_original for one in judged])
+    from_original = surfaces.pooled([one.from_original for one in judged])
     return {
-        "objects": len(ratios),
-        "closed": closed,
-        "volume_ratio": volume / expected,
-        "mean_volume_error": float(np.abs(np.array(ratios) - 1).mean()),
-        "least_volume_ratio": min(ratios),
+        "objects": len(judged),
+        "closed": sum(one.closed for one in judged),
+        "volume_ratio": sum(one.volume_nm3 for one in judged) / sum(one.voxels_nm3 for one in judged),
+        "mean_volume_error": float(np.abs(ratios - 1).mean()),
+        "least_volume_ratio": float(ratios.min()),
         "mean_to_original_nm": to_original.mean,
         "max_to_original_nm": to_original.max,
         "mean_from_original_nm": from_original.mean,
         "max_from_original_nm": from_original.max,
-        "faces": faces,
-        "bytes": stored,
+        "faces": sum(one.faces for one in judged),
+        "bytes": sum(one.bytes for one in judged),
     }

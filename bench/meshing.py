@@ -33,6 +33,8 @@ _LARGEST = 20
 _SHARE = 20
 """One face of so many is kept."""
 _NO_BOUND_NM = 1_000_000
+_UNITS = 16
+"""Lattice units per voxel in which precast simplifies."""
 _SAMPLES = 20_000
 _BITS = 16
 _STEP_NM = 10
@@ -241,17 +243,16 @@ def _simplification(with_precast: bool) -> Case:
     if with_precast:
         from bench import ours
 
-        sides.insert(
-            0,
-            Side(
-                "precast",
-                lambda: ours.simplify(originals, targets, _HALF_NM.tolist(), _NO_BOUND_NM),
-                lambda: [
-                    (positions * _HALF_NM, faces)
-                    for positions, faces in ours.simplify(originals, targets, _HALF_NM.tolist(), _NO_BOUND_NM)
-                ],
-            ),
-        )
+        lattice = [(positions * (_UNITS // 2), faces) for positions, faces in originals]
+        x, y, z = (edge / _UNITS for edge in RESOLUTION_NM)
+
+        def by_precast() -> list[Surface]:
+            return ours.simplify(lattice, targets, (x, y, z), _UNITS)
+
+        def by_precast_in_nm() -> list[Surface]:
+            return [(positions * np.array([x, y, z]), faces) for positions, faces in by_precast()]
+
+        sides.insert(0, Side("precast", by_precast, by_precast_in_nm))
     return Case(
         "meshing",
         f"simplify to {100 // _SHARE} % of the faces",

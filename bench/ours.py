@@ -6,6 +6,7 @@ The only module of the benchmarks that imports precast, so that the peers can be
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 from bench.data import Voxels
@@ -13,7 +14,7 @@ from precast import draco as codec
 from precast import kernels
 from precast.geometry import Vec3
 
-__all__ = ["decode", "digest", "downsample", "draco", "encode", "extract", "label_table"]
+__all__ = ["decode", "digest", "downsample", "draco", "encode", "extract", "label_table", "simplify"]
 
 
 def encode(pieces: Sequence[Voxels], block: int) -> list[bytes]:
@@ -62,3 +63,20 @@ def label_table(data: Voxels) -> Any:
 def digest(data: Voxels, z: int, shape: Sequence[int]) -> tuple[int, int]:
     """Return the share of ``data`` (z, y, x), which begins at slice ``z``, in the digest of a volume of ``shape``."""
     return kernels.voxel_digest(data[None], (0, 0, z), (shape[2], shape[1], shape[0]), threads=1)
+
+
+def simplify(
+    meshes: Sequence[tuple[Voxels, Voxels]], targets: Sequence[int], unit_nm: tuple[float, float, float], voxel: int
+) -> list[tuple[Voxels, Voxels]]:
+    """Return each mesh of positions (int32) with about its target of faces, whatever distance that takes.
+
+    A voxel is as many lattice units long; vertices come to lie on quarters of it, as `precast mesh` has them.
+    """
+    snap = (voxel // 4,) * 3
+    found = (
+        kernels.simplify_mesh(
+            positions, faces, unit_nm=unit_nm, max_error_nm=inf, target_faces=target, patch=2 * voxel, snap=snap
+        )
+        for (positions, faces), target in zip(meshes, targets, strict=True)
+    )
+    return [(positions, faces) for positions, faces, _ in found]

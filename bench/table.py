@@ -217,7 +217,8 @@ def _mesh_whole(cases: Sequence[Mapping[str, Any]]) -> str:
     text = _whole(cases)
     for case in cases:
         text += (
-            "Level 0 of all objects, and below, how good that of 100 objects from the largest to the smallest is:\n\n"
+            "Level 0 of all objects, and below, how good that of 100 objects from the largest to the smallest is, as "
+            "far as all programs meshed them:\n\n"
         )
         text += _row("program", "objects with a mesh", "closed", "faces", "bytes", "fragments", "left behind")
         text += "|---|--:|--:|--:|--:|--:|--:|\n"

@@ -228,8 +228,8 @@ def _listen(page: Any, problems: list[str]) -> None:
     """Note everything that goes wrong in a page."""
 
     def failed(request: Any) -> None:
-        # The stream of events ends when the page is left.
-        if "/events/" not in request.url:
+        # The page itself gives up what it no longer wants: fragments out of view, the stream of events when it is left.
+        if request.failure != "net::ERR_ABORTED":
             problems.append(f"failed: {request.url}: {request.failure}")
 
     def answered(answer: Any) -> None:

@@ -25,6 +25,11 @@ RED, GREEN = "#ff0000", "#00ff00"
 TURNED = (0.3, 0.2, 0.1, 0.9)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _browser() -> None:
+    viewer_page.need_browser()
+
+
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     folder = Path(os.environ.get("PRECAST_SCREENSHOTS", tmp_path / "pictures"))
