@@ -14,10 +14,10 @@ from precast.pipelines.mesh.plan import MeshPlan
 __all__ = ["Estimate", "estimate"]
 
 SAMPLES = 4
-SEAM_SHARE = 0.75
+SEAM_SHARE = 0.98
 """Faces of the finest level for each of the simplified pieces: what the work on whole objects takes away."""
-LEVEL_SHARE = 1.3
-FACE_BYTES = 1.5
+LEVEL_SHARE = 1.23
+FACE_BYTES = 1.7
 OBJECT_BYTES = 250
 PIECE_FACE_BYTES = 18
 

@@ -31,7 +31,7 @@ ENOUGH_FACES = 2_000
 """A level of so few faces in one cell needs no coarser one."""
 FEWEST_FACES = 500
 """A level of so few faces needs no coarser one even if it lies in many cells."""
-RMS_SHARE = 0.2
+RMS_SHARE = 0.5
 """Share of the error bound that the mean distance of a vertex's surroundings may reach on the finest level."""
 STEP = 4
 """A level has this many times fewer faces than the finer one; it is written if it has at least 3 times fewer."""

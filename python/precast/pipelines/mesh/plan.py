@@ -34,11 +34,11 @@ Array = npt.NDArray[Any]
 MESH_DIRECTORY = "mesh"
 BLOCK_VOXELS = 128
 """About the edge of a block; whole chunks."""
-BLOCK_SHARE = 0.5
+BLOCK_SHARE = 0.8
 """Share of the error bound that simplification within blocks may use; the rest is for whole objects."""
-BLOCK_RMS_SHARE = 0.2
+BLOCK_RMS_SHARE = 0.48
 """Share of the error bound that the mean distance of a vertex's surroundings may reach within blocks."""
-PATCH_VOXELS = 2
+PATCH_VOXELS = 0
 FEW = 10_000
 """Blocks without any of so few selected objects are not read."""
 MOST_VOXELS = 2**31 // UNITS - 2**16
