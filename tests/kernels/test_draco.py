@@ -242,3 +242,29 @@ def test_limits() -> None:
         draco.decode(data, max_vertices=len(positions) - 1)
     with pytest.raises(FormatError, match="does not begin"):
         draco.decode(b"no stream at all")
+
+
+def test_metadata_are_passed_over() -> None:
+    points = np.array([[0, 0, 0], [90, 0, 0], [0, 70, 0], [0, 0, 50]], np.float32)
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.uint32)
+    plain, named = (
+        DracoPy.encode(points, faces, compression_level=7, create_metadata=wanted) for wanted in (False, True)
+    )
+    assert len(named) > len(plain)
+    assert draco.decode(named) == draco.decode(plain) or all(
+        np.array_equal(a, b) for a, b in zip(draco.decode(named), draco.decode(plain), strict=True)
+    )
+
+
+def test_nested_metadata_are_passed_over_and_cut_ones_are_errors() -> None:
+    stream = draco.encode(np.array([[0, 0, 0], [9, 0, 0], [0, 7, 0]]), np.array([[0, 1, 2]]))
+    value = b"\x03key\x02ab"
+    inner = b"\x01" + value + b"\x00"
+    element = b"\x02" + value + value + b"\x02" + b"\x01x" + inner + b"\x01y" + b"\x00\x01\x01z" + inner
+    metadata = b"\x01\x05" + inner + element
+    marked = stream[:9] + b"\x00\x80" + metadata + stream[11:]
+    found = draco.decode(marked)
+    assert sorted(map(tuple, found.positions.tolist())) == [(0, 0, 0), (0, 7, 0), (9, 0, 0)]
+    for stop in range(11, 11 + len(metadata)):
+        with pytest.raises(FormatError):
+            draco.decode(marked[:stop])

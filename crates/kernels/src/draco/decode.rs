@@ -13,6 +13,8 @@ use super::{
 use crate::error::{Error, Result};
 use crate::mesh::Mesh;
 
+/// Flag: metadata follow the header.
+const METADATA: u32 = 0x8000;
 /// Data type of single-precision numbers.
 const FLOAT32: u8 = 9;
 /// Coder of a value: integers as they are.
@@ -43,8 +45,11 @@ pub fn decode(bytes: &[u8], max_faces: usize, max_vertices: usize) -> Result<Mes
     if geometry != TRIANGLES {
         return Err(damaged("it is not a triangle mesh"));
     }
-    if flags != 0 {
-        return Err(damaged("metadata are not supported"));
+    if flags & !METADATA != 0 {
+        return Err(damaged(format!("flags {flags:#x} do not exist")));
+    }
+    if flags & METADATA != 0 {
+        skip_metadata(&mut reader)?;
     }
     match method {
         EDGEBREAKER => {
@@ -54,6 +59,43 @@ pub fn decode(bytes: &[u8], max_faces: usize, max_vertices: usize) -> Result<Mes
         SEQUENTIAL => sequential(&mut reader, max_faces, max_vertices),
         other => Err(damaged(format!("connectivity method {other} does not exist"))),
     }
+}
+
+/// Pass over metadata: those of attributes, each after the attribute's id, then those of the mesh.
+fn skip_metadata(reader: &mut Reader<'_>) -> Result<()> {
+    for _ in 0..reader.varint()? {
+        reader.varint()?;
+        skip_element(reader)?;
+    }
+    skip_element(reader)
+}
+
+/// Pass over named values, and over named elements of the same kind, nested to any depth.
+fn skip_element(reader: &mut Reader<'_>) -> Result<()> {
+    fn name(reader: &mut Reader<'_>) -> Result<()> {
+        let length = reader.byte()?;
+        reader.bytes(length.into()).map(drop)
+    }
+    fn values(reader: &mut Reader<'_>) -> Result<u32> {
+        for _ in 0..reader.varint()? {
+            name(reader)?;
+            let size = reader.varint()?;
+            reader.bytes(size as usize)?;
+        }
+        reader.varint()
+    }
+    // elements still to come, per depth; each depth takes bytes, so there are no more than the stream is long
+    let mut left = vec![values(reader)?];
+    while let Some(count) = left.last_mut() {
+        if *count == 0 {
+            left.pop();
+            continue;
+        }
+        *count -= 1;
+        name(reader)?;
+        left.push(values(reader)?);
+    }
+    Ok(())
 }
 
 /// What the stream says about its one attribute.
