@@ -104,7 +104,7 @@ def test_a_damaged_file_of_ids(dataset: Path, tmp_path: Path, bad: str) -> None:
     before = tree(dataset)
     (tmp_path / "ids.txt").write_text(f"# ids\n5\n{bad}\n", encoding="utf-8")
     for name in ("include_file", "exclude_file"):
-        with pytest.raises(SourceError, match="line 3: .* is not the id of an object") as caught:
+        with pytest.raises(SourceError, match=r"line 3: .* is not the id of an object") as caught:
             precast.mesh(dataset, precast.MeshOptions(**{name: str(tmp_path / "ids.txt")}))
         assert "2^64 - 1" in caught.value.hint
     assert tree(dataset) == before
