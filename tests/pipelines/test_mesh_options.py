@@ -104,7 +104,7 @@ def test_a_damaged_file_of_ids(dataset: Path, tmp_path: Path, bad: str) -> None:
     before = tree(dataset)
     (tmp_path / "ids.txt").write_text(f"# ids\n5\n{bad}\n", encoding="utf-8")
     for name in ("include_file", "exclude_file"):
-        with pytest.raises(SourceError, match="line 3: .* is not the id of an object") as caught:
+        with pytest.raises(SourceError, match=r"line 3: .* is not the id of an object") as caught:
             precast.mesh(dataset, precast.MeshOptions(**{name: str(tmp_path / "ids.txt")}))
         assert "2^64 - 1" in caught.value.hint
     assert tree(dataset) == before
@@ -166,7 +166,8 @@ def test_options_that_are_refused(options: dict[str, Any], text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "nm"), [("40", "40"), ("40nm", "40"), ("0.5um", "500"), ("0.5 µm", "500"), (12.5, "12.5"), ("1e-3mm", "1000")]
+    ("given", "nm"),
+    [("40", "40"), ("40nm", "40"), ("0.5um", "500"), ("0.5 µm", "500"), (12.5, "12.5"), ("1e-3mm", "1000")],
 )
 def test_lengths(given: Any, nm: str) -> None:
     assert precast.MeshOptions(max_error=given).max_error == precast.MeshOptions(max_error=nm).max_error
@@ -429,4 +430,7 @@ def test_meshing_again_in_one_process_reads_its_own_pieces(tmp_path: Path) -> No
         shutil.rmtree(tmp_path / "v", ignore_errors=True)
         write_labels(tmp_path / "v", labels)
         run(tmp_path / "v", max_error=1)
-        assert precast.open(tmp_path / "v").meshes[1].bounds_nm.tolist() == [[128 - 8 * radius] * 3, [128 + 8 * radius] * 3]
+        assert precast.open(tmp_path / "v").meshes[1].bounds_nm.tolist() == [
+            [128 - 8 * radius] * 3,
+            [128 + 8 * radius] * 3,
+        ]

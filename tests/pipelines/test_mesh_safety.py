@@ -339,7 +339,9 @@ def test_a_really_full_disk(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_one_damaged_chunk(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_labels(tmp_path / "w", precast.open(dataset).scales[0][:, :, :], chunk_size=16, unsharded=True, compress="none")
+    write_labels(
+        tmp_path / "w", precast.open(dataset).scales[0][:, :, :], chunk_size=16, unsharded=True, compress="none"
+    )
     rows = np.load(tmp_path / "w" / "label_table.npy")
     (tmp_path / "w" / "8_8_8" / "16-32_16-32_16-32").write_bytes(b"damaged")
     # the block that holds the chunk: what reaches into it, or near it, may be missing a part
