@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def check_all(volume: Volume, labels: Array, summary: precast.MeshSummary, count
                 assert bound <= max(summary.max_error_nm, full_bound(edges)) + 1e-6
                 assert np.abs(mesh.bounds_nm - bounds).max() <= bound + 1e-6
             assert distance(found, surface, count) <= bound + 1e-6
-        assert all(3 * coarse <= fine for fine, coarse in zip(faces, faces[1:], strict=False))
+        assert all(3 * coarse <= fine for fine, coarse in pairwise(faces))
 
 
 def voxels_of(volume: Volume, scale: int, segment: int) -> tuple[Any, Array, Any, Array]:

@@ -8,7 +8,7 @@ import click
 
 from precast.cli.fields import from_dataclass, given, output_options
 from precast.cli.progress import progress_for
-from precast.cli.render import bytes_text, document, print_findings, seconds_text
+from precast.cli.render import bytes_text, document, print_findings, seconds_text, to_json
 from precast.execution.memory import share_heaps
 from precast.findings import Severity
 from precast.pipelines.mesh import MeshOptions, MeshSummary, mesh, plan_meshing
@@ -46,13 +46,16 @@ def command(dataset: str, *, dry_run: bool, as_json: bool, quiet: bool, **values
     with progress_for(quiet=quiet or as_json) as progress:
         summary = mesh(dataset, options, progress=progress)
     if as_json:
-        click.echo(document("mesh", summary, summary.findings))
+        result = to_json(summary)
+        for failure in result["failures"]:  # 64 bits do not survive most readers of JSON numbers
+            failure["segment"] = None if failure["segment"] is None else str(failure["segment"])
+        click.echo(document("mesh", result, summary.findings))
     elif not quiet:
         click.echo(summary_text(summary), err=True)
-    for failure in () if as_json else summary.failures[:SHOWN]:
-        what = f"object {failure.segment}" if failure.segment is not None else failure.where
+    for failed in () if as_json else summary.failures[:SHOWN]:
+        what = f"object {failed.segment}" if failed.segment is not None else failed.where
         click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-        click.echo(f"{what}: {failure.message}", err=True)
+        click.echo(f"{what}: {failed.message}", err=True)
     if not as_json and len(summary.failures) > SHOWN:
         click.echo(f"and {len(summary.failures) - SHOWN} more; --json lists all", err=True)
     bad = bool(summary.failures) or any(finding.severity == Severity.ERROR for finding in summary.findings)

@@ -242,7 +242,7 @@ def _open_edges(mesh: Mesh) -> npt.NDArray[np.int32]:
     balance = np.add.reduceat((signed & 1) * 2 - 1, begins)
     ends = np.stack([codes[begins] // len(positions), codes[begins] % len(positions)], axis=1)
     ends = np.where(balance[:, None] < 0, ends[:, ::-1], ends)
-    return positions[np.repeat(ends, np.abs(balance), axis=0)]
+    return np.asarray(positions[np.repeat(ends, np.abs(balance), axis=0)])
 
 
 def _unmatched(edges: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
@@ -253,7 +253,7 @@ def _unmatched(edges: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     pairs = pairs[order]
     begins = np.flatnonzero((np.diff(np.sort(pairs, axis=1), axis=0, prepend=-1) != 0).any(axis=1))
     balance = np.add.reduceat(np.where(pairs[:, 0] < pairs[:, 1], 1, -1), begins)
-    return edges[order[begins[balance != 0]]]
+    return np.asarray(edges[order[begins[balance != 0]]])
 
 
 def _is_last(result: Levels, rules: LevelRules) -> bool:
