@@ -52,7 +52,7 @@ def area_and_volume(vertices: Array, faces: Array) -> tuple[float, float]:
 
 def _directed(faces: Array) -> Array:
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).astype(np.int64)
-    return edges[edges[:, 0] != edges[:, 1]]
+    return np.asarray(edges[edges[:, 0] != edges[:, 1]])
 
 
 def open_edges(faces: Array) -> Array:
@@ -62,7 +62,7 @@ def open_edges(faces: Array) -> Array:
     undirected, which = np.unique(np.stack([low, high], axis=1), axis=0, return_inverse=True)
     balance = np.zeros(len(undirected), np.int64)
     np.add.at(balance, which.reshape(-1), np.where(edges[:, 0] == low, 1, -1))
-    return undirected[balance != 0]
+    return np.asarray(undirected[balance != 0])
 
 
 def euler_number(faces: Array) -> int:
@@ -76,7 +76,7 @@ def _in_segment(points: Array, a: Array, b: Array) -> Array:
     along = b - a
     length = np.maximum((along * along).sum(axis=-1), 1e-300)
     t = np.clip(((points - a) * along).sum(axis=-1) / length, 0, 1)
-    return np.linalg.norm(points - a - t[..., None] * along, axis=-1)
+    return np.asarray(np.linalg.norm(points - a - t[..., None] * along, axis=-1))
 
 
 def _to_triangles(points: Array, a: Array, b: Array, c: Array) -> Array:

@@ -61,7 +61,9 @@ def test_units(dataset, tmp_path, unit, nm) -> None:
 def test_format_goes_before_the_name(dataset, tmp_path) -> None:
     file = tmp_path / "folder" / "mesh.dat"
     assert run(["export", str(dataset), "--segment", "6", "-o", str(file), "--format", "stl", "-q"]) == 0
-    assert trimesh.load(file, file_type="stl", process=False).faces.shape[1] == 3
+    mesh = trimesh.load(file, file_type="stl", process=False)
+    assert isinstance(mesh, trimesh.Trimesh)
+    assert mesh.faces.shape[1] == 3
 
 
 def test_json(dataset, tmp_path, capsys) -> None:

@@ -192,6 +192,7 @@ def test_real_neurons_from_conversion_to_export(
         file = tmp_path / f"{segment}.ply"
         assert run(["export", str(tmp_path / "v"), "--segment", str(segment), "-o", str(file), "-q"]) == 0
         mesh = trimesh.load(file, force="mesh", process=False)
+        assert isinstance(mesh, trimesh.Trimesh)
         assert mesh.is_winding_consistent
         voxels = int(rows["voxels"][rows["id"] == segment][0]) * 32 * 32 * 40
         assert abs(mesh.volume - voxels) <= mesh.area * 40

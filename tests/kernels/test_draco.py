@@ -59,10 +59,15 @@ def make(kind: str, seed: int) -> Mesh:
     elif kind == "triangle":
         positions, faces = rng.integers(0, 1000, (3, 3)), np.array([[0, 1, 2]])
     elif kind == "components":
-        many = [grid(rng, *rng.integers(3, 6, 2), wrapped=bool(rng.integers(2))) for _ in range(rng.integers(2, 9))]
+        many = [
+            grid(rng, int(rng.integers(3, 6)), int(rng.integers(3, 6)), wrapped=bool(rng.integers(2)))
+            for _ in range(rng.integers(2, 9))
+        ]
         positions, faces = joined(*many)
     else:
-        positions, faces = grid(rng, *rng.integers(3, 16, 2), wrapped=kind in ("torus", "glued", "punctured"))
+        positions, faces = grid(
+            rng, int(rng.integers(3, 16)), int(rng.integers(3, 16)), wrapped=kind in ("torus", "glued", "punctured")
+        )
     if kind in ("holes", "punctured"):
         faces = faces[rng.random(len(faces)) < 0.85]
     elif kind == "glued":
@@ -226,7 +231,7 @@ def test_what_cannot_be_encoded() -> None:
         (positions, faces + np.uint32(len(positions)), "names vertex"),
         (positions, faces[:0], "no face"),
         (positions, faces[:, [0, 0, 1]], "no face"),
-        (np.array([[0, 0, 0], [2**30, 0, 0], [0, 1, 0]]), [[0, 1, 2]], "cannot be decoded"),
+        (np.array([[0, 0, 0], [2**30, 0, 0], [0, 1, 0]]), np.array([[0, 1, 2]]), "cannot be decoded"),
     ]:
         with pytest.raises(UsageError, match=text):
             draco.encode(bad_positions, bad_faces)

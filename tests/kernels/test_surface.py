@@ -71,7 +71,8 @@ def mask_euler(mask: NDArray[np.bool_]) -> int:
     for corner in product((0, 1), repeat=3):
         opposite = tuple(1 - c for c in corner)
         # each such cell is met from both of its corners
-        total += int((lacking[(..., *corner)] & lacking[(..., *opposite)] & (lacking.sum((-3, -2, -1)) == 2)).sum()) / 2
+        here, there = lacking[..., corner[0], corner[1], corner[2]], lacking[..., opposite[0], opposite[1], opposite[2]]
+        total += int((here & there & (lacking.sum((-3, -2, -1)) == 2)).sum()) / 2
     return int(2 * total)
 
 
@@ -156,7 +157,7 @@ def test_arrays_in_memory_of_every_kind(dtype: Any) -> None:
         assert list(surfaces) == [1]
         assert mesh.vertices.min(axis=0).tolist() == [52, -72, 1240]
         assert mesh.vertices.max(axis=0).tolist() == [64, -64, 1320]
-        assert (mesh.vertices.dtype, mesh.faces.dtype) == (np.float64, np.uint32)
+        assert (mesh.vertices.dtype.name, mesh.faces.dtype.name) == ("float64", "uint32")
 
 
 def test_ids_and_the_open_border() -> None:

@@ -19,7 +19,7 @@ from mesh_truth import area_and_volume, distance, euler_number, open_edges, sphe
 from precast import kernels
 from precast.checks import check_meshes, check_properties
 from precast.dataset.volume import Volume
-from precast.pipelines.mesh import levels, plan
+from precast.pipelines.mesh import levels, octree, plan
 from precast.precomputed.segment_properties import SegmentProperties
 
 Array = npt.NDArray[Any]
@@ -284,10 +284,10 @@ def test_without_simplification_blocks_leave_no_trace(tmp_path: Path, monkeypatc
 def test_an_object_in_many_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_error: str) -> None:
     """What does not fit the memory is made group by group, and no crack is left between them at any level."""
     monkeypatch.setattr(plan, "BLOCK_VOXELS", 16)
-    monkeypatch.setattr(plan.LevelRules, "__init__", with_small_groups(plan.LevelRules.__init__, 1500))
+    monkeypatch.setattr(levels.LevelRules, "__init__", with_small_groups(levels.LevelRules.__init__, 1500))
     monkeypatch.setattr(levels, "FRAGMENT_FACES", 800)
     groups = []
-    real = levels.group
+    real = octree.group
 
     def spy(nodes: Any, most: int) -> Any:
         found = real(nodes, most)

@@ -105,7 +105,7 @@ def test_a_damaged_file_of_ids(dataset: Path, tmp_path: Path, bad: str) -> None:
     (tmp_path / "ids.txt").write_text(f"# ids\n5\n{bad}\n", encoding="utf-8")
     for name in ("include_file", "exclude_file"):
         with pytest.raises(SourceError, match=r"line 3: .* is not the id of an object") as caught:
-            precast.mesh(dataset, precast.MeshOptions(**{name: str(tmp_path / "ids.txt")}))
+            run(dataset, **{name: str(tmp_path / "ids.txt")})
         assert "2^64 - 1" in caught.value.hint
     assert tree(dataset) == before
 
@@ -114,7 +114,7 @@ def test_other_errors_of_files_of_ids(dataset: Path, tmp_path: Path) -> None:
     for path in (tmp_path / "none.txt", tmp_path):
         for name in ("include_file", "exclude_file", "csv"):
             with pytest.raises(SourceError):
-                precast.mesh(dataset, precast.MeshOptions(**{name: str(path)}))
+                run(dataset, **{name: str(path)})
     (tmp_path / "utf16.txt").write_text("5", encoding="utf-16")
     with pytest.raises(SourceError, match="cannot read the ids"):
         read_ids(str(tmp_path / "utf16.txt"))

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -90,7 +90,9 @@ def test_the_tree_is_the_same_whatever_the_machine(unmeshed: Path, tmp_path: Pat
         [{"threads": 1}, {"threads": 4}, {"threads": 2, "memory": "3GB"}, {"threads": 3, "scratch": str(tmp_path)}]
     ):
         shutil.copytree(unmeshed, tmp_path / str(number) / "v")
-        precast.mesh(tmp_path / str(number) / "v", precast.MeshOptions(max_error="1nm", **options))
+        precast.mesh(
+            tmp_path / str(number) / "v", precast.MeshOptions(max_error="1nm", **cast("dict[str, Any]", options))
+        )
         trees.append(tree(tmp_path / str(number) / "v"))
     assert all(found == trees[0] for found in trees[1:])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2", "3"]
