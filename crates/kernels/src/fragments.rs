@@ -96,8 +96,8 @@ pub fn cut(mesh: &Mesh, cells: &Cells) -> Result<Vec<Fragment>> {
     cells.check(mesh)?;
     let mut mesh = mesh.clone();
     for position in &mut mesh.positions {
-        for d in 0..3 {
-            position[d] = cells.snapped(position[d], cells.count[d]);
+        for (x, &count) in position.iter_mut().zip(&cells.count) {
+            *x = cells.snapped(*x, count);
         }
     }
     if mesh.bounds().is_some_and(|(low, high)| (0..3).any(|d| cells.next_plane(low[d]) < high[d])) {

@@ -157,7 +157,7 @@ fn check(mesh: &Mesh, options: &Options) -> Result<()> {
     if options.max_error_nm.is_nan() || options.max_error_nm < 0.0 {
         return fail("max_error_nm must not be negative");
     }
-    if !(options.max_rms_nm >= 0.0) {
+    if options.max_rms_nm.is_nan() || options.max_rms_nm < 0.0 {
         return fail("max_rms_nm must not be negative");
     }
     if !options.snap.iter().all(|step| step.is_power_of_two()) {

@@ -52,7 +52,7 @@ fn join(a: &Mesh, b: &Mesh, offset: [i32; 3]) -> Mesh {
 }
 
 fn options(max_error_nm: f64, target_faces: usize, patch: u32) -> Options {
-    Options { unit_nm: [2.0, 2.0, 2.5], max_error_nm, target_faces, patch, snap: [4; 3] }
+    Options { unit_nm: [2.0, 2.0, 2.5], max_error_nm, max_rms_nm: f64::INFINITY, target_faces, patch, snap: [4; 3] }
 }
 
 fn reduce(mesh: &Mesh, options: &Options) -> Simplified {
@@ -160,6 +160,7 @@ fn unusable_arguments_are_refused() {
         Options { unit_nm: [f64::NAN, 1.0, 1.0], ..good.clone() },
         Options { max_error_nm: -1.0, ..good.clone() },
         Options { max_error_nm: f64::NAN, ..good.clone() },
+        Options { max_rms_nm: -1.0, ..good.clone() },
         Options { snap: [3, 1, 1], ..good.clone() },
     ] {
         assert!(matches!(simplify(&mesh, &bad, &mut Scratch::default()), Err(Error::Argument(_))), "{bad:?}");
