@@ -82,6 +82,7 @@ def mesh_block(
     closed: tuple[tuple[bool, bool], tuple[bool, bool], tuple[bool, bool]],
     ids: npt.NDArray[np.uint64] | None,
     excluded: bool,
+    keep: npt.NDArray[np.uint64],
     units: int,
     unit_nm: tuple[float, float, float],
     max_error_nm: float,

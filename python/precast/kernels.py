@@ -766,7 +766,7 @@ class Pieces:
     failures: tuple[tuple[int, str], ...]
 
 
-def mesh_block(
+def mesh_block(  # noqa: PLR0913  # all by name
     labels: Array,
     *,
     start: Sequence[int],
@@ -774,6 +774,7 @@ def mesh_block(
     units_per_voxel: int,
     simplification: Simplification,
     only: U64 | None = None,
+    keep: U64 | None = None,
 ) -> Pieces:
     """Extract and simplify the surfaces of all labels of a block.
 
@@ -789,6 +790,9 @@ def mesh_block(
         Bound, patches and lattice.
     only
         Labels that alone get a surface, ascending; None for all.
+    keep
+        Labels, ascending, whose pieces are not simplified if they are open: small objects, of whose shape a piece says
+        nothing.
 
     Raises
     ------
@@ -805,6 +809,7 @@ def mesh_block(
             (sides[0], sides[1], sides[2]),
             only,
             False,
+            np.zeros(0, np.uint64) if keep is None else keep,
             units_per_voxel // 2,
             simplification.unit_nm,
             simplification.max_error_nm,

@@ -70,6 +70,7 @@ pub fn mesh_block<'py>(
     closed: [[bool; 2]; 3],
     ids: Option<PyReadonlyArray1<'py, u64>>,
     excluded: bool,
+    keep: PyReadonlyArray1<'py, u64>,
     units: i32,
     unit_nm: [f64; 3],
     max_error_nm: f64,
@@ -78,6 +79,7 @@ pub fn mesh_block<'py>(
     snap: [u32; 3],
 ) -> PyResult<PieceArrays<'py>> {
     let options = Options { unit_nm, max_error_nm, max_rms_nm, target_faces: 0, patch, snap };
+    let keep = keep.as_slice()?;
     let chosen = ids.as_ref().map(|ids| ids.as_slice()).transpose()?;
     let select = match chosen {
         None => Select::All,
@@ -86,7 +88,7 @@ pub fn mesh_block<'py>(
     };
     let pieces = dispatch!(labels, "uint32, uint64", [u32, u64], |typed| {
         let block = Block { labels: view(typed)?, start, closed };
-        py.detach(|| SCRATCH.with_borrow_mut(|scratch| mesh(block, &select, units, &options, scratch)))
+        py.detach(|| SCRATCH.with_borrow_mut(|scratch| mesh(block, &select, units, keep, &options, scratch)))
             .map_err(to_python)
     })?;
     Ok((

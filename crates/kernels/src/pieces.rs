@@ -7,8 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::label_table::Label;
 use crate::mesh::Mesh;
-use crate::simplify::{self, Options};
+use crate::simplify::{self, Options, Simplified};
 use crate::surface::{self, Block, Select};
+use crate::weld::open_vertices;
 use crate::{Error, Result};
 
 /// Buffers that are kept from block to block.
@@ -41,8 +42,9 @@ pub struct Pieces {
 
 /// Extracts and simplifies the surfaces of a block.
 ///
-/// `units` is the number of lattice units in half a voxel. A label that fails is told in `failures`; the others are
-/// not concerned.
+/// `units` is the number of lattice units in half a voxel. Of the labels in `keep`, ascending, pieces that other blocks
+/// continue stay as they are: a piece of a small object has no shape of its own that simplification could preserve.
+/// A label that fails is told in `failures`; the others are not concerned.
 ///
 /// # Errors
 /// [`Error::Argument`] if the block cannot be, or its coordinates do not fit 32 bits in units of the lattice.
@@ -50,6 +52,7 @@ pub fn mesh_block<T: Label>(
     block: Block<'_, T>,
     select: &Select<'_>,
     units: i32,
+    keep: &[u64],
     options: &Options,
     scratch: &mut Scratch,
 ) -> Result<Pieces> {
@@ -73,7 +76,12 @@ pub fn mesh_block<T: Label>(
         mesh.faces.clear();
         mesh.faces.extend_from_slice(surface.faces);
         // a fault in one object must not take the others with it; what it left behind is thrown away
-        let made = catch_unwind(AssertUnwindSafe(|| simplify::simplify(&mesh, options, &mut scratch.simplify)));
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            if keep.binary_search(&surface.id).is_ok() && open_vertices(&mesh)?.contains(&true) {
+                return Ok(Simplified { mesh: mesh.clone(), error_nm: 0.0 });
+            }
+            simplify::simplify(&mesh, options, &mut scratch.simplify)
+        }));
         let made = made.unwrap_or_else(|_| {
             scratch.simplify = simplify::Scratch::default();
             Err(Error::Argument("an internal fault of the simplification".to_string()))

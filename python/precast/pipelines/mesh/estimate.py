@@ -62,6 +62,7 @@ def estimate(plan: MeshPlan) -> Estimate:
             units_per_voxel=UNITS,
             simplification=plan.simplification(plan.scale),
             only=plan.only,
+            keep=plan.small(plan.scale),
         )
         full += int(found.full_faces.sum())
         pieces += len(found.faces)

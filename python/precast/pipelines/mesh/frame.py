@@ -24,7 +24,7 @@ import numpy.typing as npt
 from precast.geometry import Vec3, VoxelSize
 from precast.kernels import Cells
 
-__all__ = ["BITS", "UNITS", "Frame", "Grid"]
+__all__ = ["BITS", "UNITS", "Cutting", "Frame", "Grid"]
 
 UNITS = 16
 """Lattice units per voxel."""
@@ -36,6 +36,22 @@ MIDDLE = 1 << (BITS - 1)
 COARSEST_STEP_BITS = 8
 """Cells are 256 voxels wide (to 1 in 65536) unless that makes too large fragments."""
 FINEST_STEP_BITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """How a mesh is cut.
+
+    Attributes
+    ----------
+    tidy
+        Whether vertices near a plane are moved onto it and new ones lie on lattice units: no slivers, fewer bytes.
+    error_nm
+        How far a point of the finest level can be moved; doubles per level.
+    """
+
+    tidy: bool
+    error_nm: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +91,13 @@ class Frame:
         x, y, z = (edge / factor for edge, factor in zip(self.voxel_nm, self.stored_per_voxel, strict=True))
         return (x, y, z)
 
-    @property
-    def cut_error_nm(self) -> float:
-        """How far cutting can move a point of the finest level: onto a plane, and to the lattice; doubles per level."""
-        return float(np.linalg.norm(self.voxel_nm)) * (1 / UNITS + 0.5 / UNITS)
+    def cutting(self, max_error_nm: float) -> Cutting:
+        """Return how levels are cut: onto a lattice if the error bound has room for that, else as exactly as can be."""
+        diagonal = float(np.linalg.norm(self.voxel_nm))
+        tidy = diagonal * (1 / UNITS + 0.5 / UNITS)
+        if tidy <= max_error_nm / 4:
+            return Cutting(True, tidy)
+        return Cutting(False, diagonal * 0.5 * 2.0**-COARSEST_STEP_BITS)
 
     def snap(self, max_error_nm: float, level: int) -> Vec3:
         """Return the lattice of a level in lattice units: a quarter of the error, 1/16 to 1/2 voxel."""
@@ -102,14 +121,17 @@ class Grid:
         Cells of the finest level along x, y, z.
     step_bits
         A step of the finest level is ``2**-step_bits`` voxel.
+    cutting
+        How levels are cut.
     """
 
     origin: Vec3
     count: Vec3
     step_bits: int
+    cutting: Cutting
 
     @classmethod
-    def around(cls, low: Sequence[int], high: Sequence[int], step_bits: int) -> Grid:
+    def around(cls, low: Sequence[int], high: Sequence[int], step_bits: int, cutting: Cutting) -> Grid:
         """Return the fewest cells around a box of lattice units, the box in their middle."""
         shift = step_bits - UNIT_BITS
         origin, count = [], []
@@ -119,7 +141,7 @@ class Grid:
             room = ((n * WIDTH) >> shift) - (b - a)
             origin.append((a - room // 2) // UNITS * UNITS)
             count.append(n)
-        return cls(Vec3.of(origin), Vec3.of(count), step_bits)
+        return cls(Vec3.of(origin), Vec3.of(count), step_bits, cutting)
 
     def steps(self, positions: npt.NDArray[np.int32], level: int) -> npt.NDArray[np.int32]:
         """Return positions in steps of a level; what lies outside comes to lie on the border."""
@@ -140,8 +162,8 @@ class Grid:
             width=WIDTH,
             middle=MIDDLE if level else None,
             count=self.count.ceildiv(Vec3.of(1 << level)),
-            snap=tolerance,
-            round=tolerance,
+            snap=tolerance if self.cutting.tidy else 0,
+            round=tolerance if self.cutting.tidy else 1,
         )
 
     def stored_origin(self, frame: Frame) -> tuple[float, ...]:

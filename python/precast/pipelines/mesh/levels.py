@@ -17,7 +17,7 @@ import numpy.typing as npt
 from precast import kernels
 from precast.errors import FormatError
 from precast.kernels import Mesh
-from precast.pipelines.mesh.frame import COARSEST_STEP_BITS, FINEST_STEP_BITS, WIDTH, Frame, Grid
+from precast.pipelines.mesh.frame import COARSEST_STEP_BITS, FINEST_STEP_BITS, WIDTH, Cutting, Frame, Grid
 from precast.pipelines.mesh.octree import close_cells, group
 from precast.pipelines.mesh.spool import Shelf
 
@@ -176,7 +176,7 @@ def build_levels(parts: Sequence[Part], frame: Frame, rules: LevelRules, shelf: 
         If the object cannot be made; says why.
     """
     stage = finest(parts, frame, rules, shelf)
-    result = measured(stage, frame)
+    result = measured(stage, frame, rules)
     result.levels.clear()
     while True:
         number = len(result.levels)
@@ -198,7 +198,7 @@ def finest(parts: Sequence[Part], frame: Frame, rules: LevelRules, shelf: Shelf)
         raise FormatError("an object has no pieces")
     total = sum(part.faces for part in parts)
     used = max(part.error_nm for part in parts)
-    rest = max(0.0, rules.max_error_nm - used - frame.cut_error_nm)
+    rest = max(0.0, rules.max_error_nm - used - frame.cutting(rules.max_error_nm).error_nm)
     budget = rules.faces or 0
     goal = _Goal(
         level=0,
@@ -209,10 +209,11 @@ def finest(parts: Sequence[Part], frame: Frame, rules: LevelRules, shelf: Shelf)
     return _simplify(parts, frame, shelf, goal, rules)
 
 
-def measured(stage: Stage, frame: Frame) -> Levels:
+def measured(stage: Stage, frame: Frame, rules: LevelRules) -> Levels:
     """Return what is to be known of a finest level; its only level has no fragments yet."""
     low, high = _bounds(stage.parts)
-    result = Levels(_choose_grid(stage, low, high), filled=stage.filled)
+    cutting = frame.cutting(rules.max_error_nm)
+    result = Levels(_choose_grid(stage, low, high, cutting), filled=stage.filled)
     result.levels.append(Level(stage.faces, stage.error_nm, np.zeros((0, 3), np.uint32), np.zeros(0, np.uint8), []))
     seams = []
     for part in stage.parts:
@@ -272,13 +273,13 @@ def _bounds(parts: Sequence[Part]) -> tuple[list[int], list[int]]:
     return np.min(lows, axis=0).tolist(), np.max(highs, axis=0).tolist()
 
 
-def _choose_grid(stage: Stage, low: Sequence[int], high: Sequence[int]) -> Grid:
+def _choose_grid(stage: Stage, low: Sequence[int], high: Sequence[int], cutting: Cutting) -> Grid:
     """Return the coarsest cells that hold few enough faces each."""
-    grid = Grid.around(low, high, COARSEST_STEP_BITS)
+    grid = Grid.around(low, high, COARSEST_STEP_BITS, cutting)
     if stage.faces <= FRAGMENT_FACES:
         return grid
     for bits in range(COARSEST_STEP_BITS, FINEST_STEP_BITS + 1):
-        grid = Grid.around(low, high, bits)
+        grid = Grid.around(low, high, bits, cutting)
         x, y, _ = count = grid.cells(0).count
         if count.volume > 1 << 40:
             break

@@ -39,6 +39,8 @@ BLOCK_SHARE = 0.8
 BLOCK_RMS_SHARE = 0.48
 """Share of the error bound that the mean distance of a vertex's surroundings may reach within blocks."""
 PATCH_VOXELS = 0
+SMALL_VOXELS = 4_000
+"""Objects of at most so many voxels are simplified as a whole only: within a block, half of one could become flat."""
 FEW = 10_000
 """Blocks without any of so few selected objects are not read."""
 MOST_VOXELS = 2**31 // UNITS - 2**16
@@ -107,6 +109,11 @@ class MeshPlan:
         """Ids that get a surface, ascending; None for all."""
         return None if self.everything else self.rows["id"].astype(np.uint64)
 
+    def small(self, scale: int) -> npt.NDArray[np.uint64]:
+        """Return the ids of objects that are simplified as a whole only, ascending."""
+        factor = float(np.prod(self.frame(scale).stored_per_voxel))
+        return np.asarray(self.rows["id"][self.rows["voxels"] <= SMALL_VOXELS * factor], np.uint64)
+
     def frame(self, scale: int) -> Frame:
         """Return the coordinates of a scale."""
         scales = self.volume.info.scales
@@ -116,7 +123,9 @@ class MeshPlan:
         """Return how surfaces of blocks are simplified."""
         frame = self.frame(scale)
         # no more than cutting leaves over, which comes last and cannot do with less
-        bound = min(BLOCK_SHARE * self.max_error_nm, max(0.0, self.max_error_nm - frame.cut_error_nm))
+        bound = min(
+            BLOCK_SHARE * self.max_error_nm, max(0.0, self.max_error_nm - frame.cutting(self.max_error_nm).error_nm)
+        )
         if self.options.faces is not None:
             # a block does not know how many faces its objects may keep: it takes away what nobody sees
             bound = min(bound, min(frame.voxel_nm) / 2)

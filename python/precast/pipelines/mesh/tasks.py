@@ -104,6 +104,7 @@ class BlockTask:
             units_per_voxel=UNITS,
             simplification=plan.simplification(block.scale),
             only=plan.only if self.only is None else self.only,
+            keep=plan.small(block.scale),
         )
         save_arrays(
             places.spool,
@@ -218,7 +219,7 @@ class ObjectTask:
 
     def _legacy(self, segment: int, parts: list[Part], frame: Frame, places: Places, shelf: Shelf) -> tuple[Any, ...]:
         stage = finest(parts, frame, self.plan.rules, shelf)
-        built = measured(stage, frame)
+        built = measured(stage, frame, self.plan.rules)
         names, size = [], 0
         for number, part in enumerate(stage.parts):
             for positions, faces in part.load():
@@ -276,7 +277,7 @@ def lod_scales(built: Levels, frame: Frame) -> list[float]:
     unit = min(frame.stored_nm)
     scales: list[float] = []
     for number, level in enumerate(built.levels):
-        bound = (level.error_nm + frame.cut_error_nm * 2.0**number) / unit
+        bound = (level.error_nm + built.grid.cutting.error_nm * 2.0**number) / unit
         at_least = scales[-1] if scales else 2.0**-8
         scales.append(float(np.nextafter(np.float32(max(bound, at_least)), np.float32(np.inf))))
     return scales
