@@ -52,7 +52,7 @@ fn join(a: &Mesh, b: &Mesh, offset: [i32; 3]) -> Mesh {
 }
 
 fn options(max_error_nm: f64, target_faces: usize, patch: u32) -> Options {
-    Options { unit_nm: [2.0, 2.0, 2.5], max_error_nm, target_faces, patch, snap: [4; 3] }
+    Options { unit_nm: [2.0, 2.0, 2.5], max_error_nm, max_rms_nm: f64::INFINITY, target_faces, patch, snap: [4; 3] }
 }
 
 fn reduce(mesh: &Mesh, options: &Options) -> Simplified {
