@@ -3,20 +3,87 @@
 //! Every distance is to some place on the other surface that is known to be near, so it is never too small; a search
 //! goes on only as long as the distance would raise the maximum.
 
-use super::geometry::{Vec3, add, distance2, scale, triangle2};
+use super::geometry::{Vec3, add, cross, distance2, dot, scale, sub, triangle2};
 use super::work::{Fine, NONE, Work, around};
+
+/// Share of the squared bound below which a first pass does not ask for more: the maximum is usually above it.
+const FLOOR: f32 = 0.25;
 
 #[derive(Default)]
 pub struct Distances {
-    /// The input's vertices by what stands for them.
+    /// The input's vertices by what stands for them, and where they are.
+    roots: Vec<u32>,
     first_member: Vec<u32>,
     members: Vec<u32>,
+    places: Vec<Vec3>,
     /// The input's faces around its vertices.
     first_face: Vec<u32>,
     faces: Vec<u32>,
     linked: bool,
-    /// The greatest squared distance within the bound.
+    /// The greatest squared distance within the bound, of all measurements since `start`.
     pub kept: f32,
+}
+
+/// Triangles around a vertex are looked at so many at a time.
+const LANES: usize = 4;
+/// Vertices with more faces are measured to one face after the other.
+const MOST_FACES: usize = 24;
+
+/// The triangles around a vertex, relative to it: what a linear function says of the foot of a perpendicular.
+struct Umbrella {
+    /// Gradients of the two barycentric coordinates, and the unit normal; NaN where there is no triangle.
+    rows: [[[f32; LANES]; 9]; MOST_FACES / LANES],
+    groups: usize,
+}
+
+impl Umbrella {
+    fn new() -> Self {
+        Self { rows: [[[f32::NAN; LANES]; 9]; MOST_FACES / LANES], groups: 0 }
+    }
+
+    fn set(&mut self, work: &Work, v: u32) {
+        let (corners, at) = (work.corners_of(v), work.places[v as usize].at);
+        self.groups = 0;
+        if corners.len() > MOST_FACES {
+            return;
+        }
+        self.groups = corners.len().div_ceil(LANES);
+        self.rows[..self.groups].fill([[f32::NAN; LANES]; 9]);
+        for (k, &corner) in corners.iter().enumerate() {
+            let (n, p) = around(corner);
+            let [b, c] = [n, p].map(|w| sub(work.places[work.at(w) as usize].at, at));
+            let normal = cross(b, c);
+            let area2 = dot(normal, normal);
+            if area2 > 0.0 {
+                let parts = [
+                    scale(cross(c, normal), 1.0 / area2),
+                    scale(cross(normal, b), 1.0 / area2),
+                    scale(normal, 1.0 / area2.sqrt()),
+                ];
+                for (row, &value) in parts.as_flattened().iter().enumerate() {
+                    self.rows[k / LANES][row][k % LANES] = value;
+                }
+            }
+        }
+    }
+
+    /// Least squared distance along a perpendicular that meets its triangle.
+    #[inline(always)]
+    fn perpendicular2(&self, offset: Vec3) -> f32 {
+        let mut best = [f32::INFINITY; LANES];
+        for rows in &self.rows[..self.groups] {
+            let along = |row: usize, l: usize| {
+                rows[row][l] * offset[0] + rows[row + 1][l] * offset[1] + rows[row + 2][l] * offset[2]
+            };
+            for (l, best) in best.iter_mut().enumerate() {
+                let (beta, gamma, height) = (along(0, l), along(3, l), along(6, l));
+                let inside = (beta >= 0.0) & (gamma >= 0.0) & (beta + gamma <= 1.0);
+                let height2 = if inside { height * height } else { f32::INFINITY };
+                *best = if height2 < *best { height2 } else { *best };
+            }
+        }
+        best.iter().fold(f32::INFINITY, |a, &b| a.min(b))
+    }
 }
 
 /// Sorts the numbers of `items` by their key: those with key `k` come to lie at `first[k]..first[k + 1]`.
@@ -42,17 +109,35 @@ fn group(keys: usize, items: impl Iterator<Item = u32> + Clone, first: &mut Vec<
 }
 
 impl Distances {
+    /// Another input.
+    pub fn start(&mut self) {
+        self.linked = false;
+        self.kept = 0.0;
+    }
+
     /// The greatest squared distance to or from where the mesh is `near` a change; clusters on which more than `bound`
     /// depends are marked.
     ///
     /// `exact` searches the input's faces where its vertices alone say more than the maximum so far.
     pub fn measure(&mut self, fine: &Fine, work: &mut Work, bound: f32, exact: bool) -> f32 {
-        self.kept = 0.0;
         work.spread();
-        self.linked = false;
-        let mut greatest = self.measure_input(fine, work, bound);
-        let stands_for = work.rep.iter().map(|&rep| work.root[rep as usize]);
-        group(work.vertices.len(), stands_for, &mut self.first_member, &mut self.members);
+        self.roots.clear();
+        self.roots.extend(work.rep.iter().map(|&rep| work.root[rep as usize]));
+        group(work.vertices.len(), self.roots.iter().copied(), &mut self.first_member, &mut self.members);
+        self.places.clear();
+        self.places.extend(self.members.iter().map(|&member| fine.positions[member as usize]));
+        let (before, floor) = (self.kept, if exact { FLOOR * bound } else { 0.0 });
+        let greatest = self.measure_above(fine, work, floor.max(before), bound, exact);
+        if self.kept > floor || floor == 0.0 {
+            return greatest;
+        }
+        self.kept = before;
+        self.measure_above(fine, work, before, bound, exact)
+    }
+
+    /// The same, where no more is asked for than that it is below `floor`.
+    fn measure_above(&mut self, fine: &Fine, work: &mut Work, floor: f32, bound: f32, exact: bool) -> f32 {
+        let mut greatest = self.measure_input(work, floor, bound);
         for f in 0..work.faces.len() {
             let face = work.faces[f];
             let looks = |v: u32| work.flags[v as usize].changed && work.near[v as usize];
@@ -81,28 +166,38 @@ impl Distances {
         greatest
     }
 
-    fn measure_input(&mut self, fine: &Fine, work: &mut Work, bound: f32) -> f32 {
-        let mut greatest = 0f32;
-        for (v, &position) in fine.positions.iter().enumerate() {
-            let rep = work.stands_for(v);
-            if !work.flags[rep as usize].changed || !work.near[rep as usize] {
+    fn measure_input(&mut self, work: &mut Work, floor: f32, bound: f32) -> f32 {
+        let mut greatest = floor;
+        let mut umbrella = Umbrella::new();
+        for v in 0..work.vertices.len() as u32 {
+            let range = self.first_member[v as usize] as usize..self.first_member[v as usize + 1] as usize;
+            if range.is_empty() || !work.flags[v as usize].changed || !work.near[v as usize] {
                 continue;
             }
-            let mut nearest = distance2(position, work.places[rep as usize].at);
-            let enough = greatest.min(bound);
-            search(work, position, rep, enough, &mut nearest);
-            if nearest > enough {
-                for k in 0..work.count[rep as usize] {
-                    let corner = work.corners[(work.first[rep as usize] + k) as usize];
-                    search(work, position, work.at(around(corner).0), enough, &mut nearest);
+            umbrella.set(work, v);
+            let at = work.places[v as usize].at;
+            for &position in &self.places[range] {
+                let offset = sub(position, at);
+                let mut nearest = dot(offset, offset);
+                let enough = greatest.min(bound);
+                if nearest > enough {
+                    nearest = nearest.min(umbrella.perpendicular2(offset));
                 }
+                if nearest > enough {
+                    search(work, position, v, enough, &mut nearest);
+                }
+                if nearest > enough {
+                    for &corner in work.corners_of(v) {
+                        search(work, position, work.at(around(corner).0), enough, &mut nearest);
+                    }
+                }
+                if nearest > bound {
+                    work.mark(v);
+                } else {
+                    self.kept = self.kept.max(nearest);
+                }
+                greatest = greatest.max(nearest);
             }
-            if nearest > bound {
-                work.mark(rep);
-            } else {
-                self.kept = self.kept.max(nearest);
-            }
-            greatest = greatest.max(nearest);
         }
         greatest
     }
@@ -120,13 +215,13 @@ impl Distances {
         exact: bool,
     ) -> f32 {
         let enough = enough.min(bound);
-        let (mut nearest, mut vertex) = (f32::INFINITY, NONE);
+        let (mut nearest, mut index) = (f32::INFINITY, usize::MAX);
         for &corner in corners {
             let range = self.first_member[corner as usize] as usize..self.first_member[corner as usize + 1] as usize;
-            for &member in &self.members[range] {
-                let distance = distance2(place, fine.positions[member as usize]);
+            for (k, &position) in range.clone().zip(&self.places[range]) {
+                let distance = distance2(place, position);
                 if distance < nearest {
-                    (nearest, vertex) = (distance, member);
+                    (nearest, index) = (distance, k);
                     if nearest <= enough {
                         self.kept = self.kept.max(nearest);
                         return nearest;
@@ -135,7 +230,7 @@ impl Distances {
             }
         }
         if exact {
-            nearest = self.search_faces(fine, place, vertex, nearest);
+            nearest = self.search_faces(fine, place, self.members[index], nearest);
         }
         if nearest > bound {
             for &corner in corners {

@@ -121,8 +121,7 @@ pub fn simplify(mesh: &Mesh, options: &Options, scratch: &mut Scratch) -> Result
         work.split(&fine, 1.0, false);
         work.repair(&fine, 1.0, false);
     }
-    // of the places that no later round looks at again
-    let mut kept = 0f32;
+    distances.start();
     for round in 0..ROUNDS {
         work.lock_edges();
         let excess = target > 0 && work.faces.len() > target + target / 20;
@@ -130,9 +129,8 @@ pub fn simplify(mesh: &Mesh, options: &Options, scratch: &mut Scratch) -> Result
         work.resolve();
         work.settle(&frame);
         let error2 = distances.measure(&fine, work, bound2, options.max_error_nm.is_finite());
-        kept = kept.max(distances.kept);
         if !volumes.check(work) && error2 <= bound2 {
-            let error = f64::from(kept).sqrt() + slack;
+            let error = f64::from(distances.kept).sqrt() + slack;
             return Ok(finish(work, error * length));
         }
         work.near.fill(false);

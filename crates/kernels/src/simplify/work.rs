@@ -479,6 +479,9 @@ impl Work {
 
     /// Spreads `near` to the neighbours of neighbours, as far as a measurement looks.
     pub fn spread(&mut self) {
+        if self.near.iter().all(|&near| near) {
+            return;
+        }
         for _ in 0..3 {
             self.next.clear();
             for face in &self.faces {
@@ -490,12 +493,6 @@ impl Work {
                 self.near[v as usize] = true;
             }
         }
-    }
-
-    /// What stands for a vertex of the input. `resolve` must have been called.
-    #[inline(always)]
-    pub fn stands_for(&self, v: usize) -> u32 {
-        self.root[self.rep[v] as usize]
     }
 }
 
