@@ -67,7 +67,7 @@ class Level:
     cells, octants, fragments
         Per cell with faces, in Morton order: where it is, which octants have faces, its Draco stream.
     faces
-        Faces before they were cut.
+        Faces of all fragments together.
     error_nm
         Checked bound of the distance to the full surface.
     """
@@ -180,7 +180,10 @@ def build_levels(parts: Sequence[Part], frame: Frame, rules: LevelRules, shelf: 
     result.levels.clear()
     while True:
         number = len(result.levels)
-        result.levels.append(_cut(stage, result.grid, number, shelf))
+        level = _cut(stage, result.grid, number, shelf)
+        if number and 3 * level.faces > result.levels[-1].faces:
+            break
+        result.levels.append(level)
         if _is_last(result, rules):
             break
         goal = _Goal(level=number + 1, max_error_nm=inf, max_rms_nm=inf, target=lambda faces: max(4, faces // STEP))
@@ -302,17 +305,18 @@ def _cut(stage: Stage, grid: Grid, level: int, shelf: Shelf) -> Level:
             found = kernels.cut_mesh((grid.steps(positions, level), faces), cells)
             if len(stage.parts) == 1:
                 streams = [kernels.draco_encode(*piece) for piece in _split(found)]
-                return Level(stage.faces, stage.error_nm, found.cells, found.octants, streams)
+                return Level(len(found.faces), stage.error_nm, found.cells, found.octants, streams)
             for cell, octants, piece in zip(found.cells.tolist(), found.octants.tolist(), _split(found), strict=True):
                 mask, pieces = by_cell.get(tuple(cell), (0, []))
                 by_cell[tuple(cell)] = (mask | octants, [*pieces, shelf.put(list(piece), in_memory=False)])
     order = close_cells([(np.array(list(by_cell), np.uint32), np.zeros(len(by_cell), np.uint8))])[0]
-    streams = []
+    streams, count = [], 0
     for cell in order:
         joined, _ = kernels.weld_meshes([mesh for keep in by_cell[cell][1] for mesh in _loader(keep)()])
         streams.append(kernels.draco_encode(*joined))
+        count += len(joined[1])
     masks = np.array([by_cell[cell][0] for cell in order], np.uint8)
-    return Level(stage.faces, stage.error_nm, np.array(order, np.uint32).reshape(-1, 3), masks, streams)
+    return Level(count, stage.error_nm, np.array(order, np.uint32).reshape(-1, 3), masks, streams)
 
 
 def _split(found: kernels.Fragments) -> list[Mesh]:
