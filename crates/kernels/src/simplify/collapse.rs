@@ -1,6 +1,6 @@
 //! Half-edge collapses in passes: a vertex goes where one of its neighbours is, if the surface stays the same.
 
-use super::geometry::{add, area_vector, dot, is_sliver, looks_along, sub};
+use super::geometry::{area_vector, dot, is_sliver, looks_along, sub};
 use super::work::{NONE, Work, around};
 
 /// Vertices with more neighbours than this neither vanish nor take up others.
@@ -49,7 +49,7 @@ impl Collapser {
             let v = v as usize;
             !work.flags[v].locked && work.count[v] > 0 && (all || work.fresh[v])
         }));
-        let mut faces = work.faces.len();
+        let mut faces = work.live_faces();
         while faces > target {
             let threshold = self.plan(work, (faces - target).div_ceil(2));
             if threshold < 0.0 {
@@ -258,8 +258,7 @@ fn keeps_shape(work: &Work, u: u32, v: u32) -> bool {
         let old = area_vector(triangle);
         triangle[(corner % 3) as usize] = target;
         let new = area_vector(triangle);
-        let [a, b, c] = face.map(|w| work.vertices[w as usize].normal);
-        let reference = add(add(a, b), c);
+        let reference = work.reference(face);
         if !looks_along(new, old, 0.2) || dot(new, reference) <= 0.0 || is_sliver(triangle, new) {
             return false;
         }

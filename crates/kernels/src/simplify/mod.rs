@@ -24,6 +24,7 @@ mod geometry;
 mod patches;
 mod placement;
 mod quadric;
+mod split;
 #[cfg(test)]
 mod tests;
 mod volume;
@@ -124,7 +125,7 @@ pub fn simplify(mesh: &Mesh, options: &Options, scratch: &mut Scratch) -> Result
     distances.start();
     for round in 0..ROUNDS {
         work.lock_edges();
-        let excess = target > 0 && work.faces.len() > target + target / 20;
+        let excess = target > 0 && work.live_faces() > target + target / 20;
         collapser.run(work, target, round == 0 || excess);
         work.resolve();
         work.settle(&frame);

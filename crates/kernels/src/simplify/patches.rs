@@ -1,6 +1,6 @@
 //! The first, large step: vertices that are connected within a block of a lattice become one.
 
-use super::work::{Fine, Frame, Work, find};
+use super::work::{Frame, Work, find};
 use crate::mesh::Mesh;
 
 /// What finding the patches needs.
@@ -123,19 +123,6 @@ impl Work {
             place.at = position;
             self.spots[v] = spot;
             self.flags[v].dissolve = vertex.planes.here() > place.limit * vertex.planes.weight;
-        }
-    }
-
-    /// Takes patches apart until what is left is the same surface.
-    pub fn repair(&mut self, fine: &Fine, care: f32, all: bool) {
-        loop {
-            self.link();
-            self.find_fans();
-            self.find_faults();
-            if !self.flags.iter().any(|flags| flags.dissolve) {
-                return;
-            }
-            self.split(fine, care, all);
         }
     }
 }

@@ -37,8 +37,7 @@ impl Work {
             let old = area_vector(triangle);
             triangle[(corner % 3) as usize] = position;
             let new = area_vector(triangle);
-            let [a, b, c] = self.faces[f].map(|w| self.vertices[w as usize].normal);
-            looks_along(new, old, 0.2) && dot(new, add(add(a, b), c)) > 0.0 && !is_sliver(triangle, new)
+            looks_along(new, old, 0.2) && dot(new, self.reference(self.faces[f])) > 0.0 && !is_sliver(triangle, new)
         })
     }
 }

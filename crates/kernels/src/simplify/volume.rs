@@ -31,7 +31,7 @@ impl Volumes {
         let n = work.vertices.len();
         self.component.clear();
         self.component.extend(0..n as u32);
-        for &[a, b, c] in &work.faces {
+        for &[a, b, c] in work.faces.iter().filter(|face| face[0] != NONE) {
             for (v, w) in [(a, b), (b, c)] {
                 let (r, s) = (find(&mut self.component, v), find(&mut self.component, w));
                 self.component[r.max(s) as usize] = r.min(s);
@@ -50,7 +50,7 @@ impl Volumes {
             let vertex = &mut work.vertices[v];
             vertex.part = self.component[v];
             let part = &mut self.parts[vertex.part as usize];
-            part.before += f64::from(vertex.volume);
+            part.before += f64::from(work.volumes[v]);
             part.area += f64::from(vertex.planes.weight);
             part.members += vertex.members;
             part.open |= matches!(work.fans[v], Fan::Open | Fan::Odd);

@@ -1,7 +1,8 @@
 //! The mesh that is being reduced, and the map from the input's vertices to it.
 
-use super::geometry::{Vec3, add, area_vector, dot, is_sliver, scale, sub};
+use super::geometry::{Vec3, add, area_vector, cross, dot, is_sliver, scale, sub};
 use super::quadric::Quadric;
+use super::split::{Once, Splitter};
 use crate::mesh::Mesh;
 
 pub const NONE: u32 = u32::MAX;
@@ -70,12 +71,11 @@ pub struct Place {
 
 /// What else the reduction knows of a vertex.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
 pub struct Vertex {
     /// Sum of the area vectors of the input's faces that it stands for.
     pub normal: Vec3,
     pub planes: Quadric,
-    /// Six times the volume under its share of the input's faces.
-    pub volume: f32,
     /// Vertices of the input that it stands for.
     pub members: u32,
     /// The component that it belongs to.
@@ -94,13 +94,13 @@ pub struct Flags {
 
 /// One collapse, with all that it takes to undo it as long as it is the last into its target.
 pub struct Merge {
-    gone: u32,
+    pub gone: u32,
     /// The merge before it into the same target.
-    previous: u32,
-    vertex: Vertex,
-    place: Place,
-    spot: [i32; 3],
-    flags: Flags,
+    pub previous: u32,
+    pub vertex: Vertex,
+    pub place: Place,
+    pub spot: [i32; 3],
+    pub flags: Flags,
 }
 
 /// A mesh whose every vertex stands for a cluster of the input's.
@@ -113,30 +113,40 @@ pub struct Merge {
 pub struct Work {
     pub vertices: Vec<Vertex>,
     pub places: Vec<Place>,
+    /// Six times the volume under the share of the input's faces that a vertex has before any merge.
+    pub volumes: Vec<f32>,
     pub spots: Vec<[i32; 3]>,
     pub flags: Vec<Flags>,
     pub fans: Vec<Fan>,
     pub faces: Vec<[u32; 3]>,
     /// What each of the input's vertices belongs to.
     pub rep: Vec<u32>,
-    /// The faces before any merge.
-    base: Vec<[u32; 3]>,
+    /// The faces before any merge, in the order of `faces`; those that were made anew are all `NONE`.
+    pub base: Vec<[u32; 3]>,
     pub parent: Vec<u32>,
     pub root: Vec<u32>,
     /// Merges in their order, and the last into every vertex.
-    merges: Vec<Merge>,
-    last: Vec<u32>,
+    pub merges: Vec<Merge>,
+    pub last: Vec<u32>,
     /// Corners (three times the face plus the place in it) around each vertex: `corners[first..first + count]`.
     pub first: Vec<u32>,
     pub count: Vec<u32>,
     pub corners: Vec<u32>,
+    /// The same before any merge: a part of `corners` whose order alone changes.
+    pub home_first: Vec<u32>,
+    pub home_count: Vec<u32>,
+    /// Vertices around which faces changed since they were last checked.
+    pub touched: Once,
+    pub splitter: Splitter,
     /// Touched by the last split.
     pub fresh: Vec<bool>,
     /// Where a face may have changed since the last measurement, or may be the nearest to something no more.
     pub near: Vec<bool>,
     /// Sums of the members' offsets, while patches are made.
     pub sums: Vec<Vec3>,
-    next: Vec<u32>,
+    /// All `NONE` between uses.
+    pub next: Vec<u32>,
+    wave: Vec<u32>,
 }
 
 /// The root of a tree of parents, which is shortened on the way.
@@ -163,6 +173,7 @@ impl Work {
     pub fn start(&mut self, fine: &Fine, limit: f32) {
         self.vertices.clear();
         self.places.clear();
+        self.volumes.clear();
         self.spots.clear();
         self.flags.clear();
         self.fresh.clear();
@@ -187,15 +198,27 @@ impl Work {
             self.sums[id] = add(self.sums[id], sub(fine.positions[v], self.places[id].at));
             self.vertices[id].members += 1;
         }
+        self.base.clear();
         self.map_base(fine, 0);
-        self.map_faces();
+        self.faces.clone_from(&self.base);
+        self.link();
+        self.home_first.clone_from(&self.first);
+        self.home_count.clone_from(&self.count);
+        let n = self.vertices.len();
+        self.fans.clear();
+        self.fans.resize(n, Fan::Empty);
+        self.next.clear();
+        self.next.resize(n, NONE);
+        self.touched.list.clear();
+        self.touched.list.extend(0..n as u32);
     }
 
-    fn push(&mut self, fine: &Fine, v: usize, limit: f32, part: u32) {
+    pub fn push(&mut self, fine: &Fine, v: usize, limit: f32, part: u32) {
         self.parent.push(self.vertices.len() as u32);
         self.last.push(NONE);
+        self.volumes.push(0.0);
         self.places.push(Place { at: fine.positions[v], limit });
-        self.vertices.push(Vertex { normal: [0.0; 3], planes: Quadric::default(), volume: 0.0, members: 1, part });
+        self.vertices.push(Vertex { normal: [0.0; 3], planes: Quadric::default(), members: 1, part });
         self.spots.push(fine.mesh.positions[v]);
         self.flags.push(Flags::default());
         self.fresh.push(true);
@@ -217,7 +240,6 @@ impl Work {
         let sum = Vertex {
             normal: add(vertex.normal, gone.normal),
             planes: planes.plus(&vertex.planes),
-            volume: vertex.volume + gone.volume,
             members: vertex.members + gone.members,
             part: vertex.part,
         };
@@ -226,116 +248,46 @@ impl Work {
         self.near[t] = true;
     }
 
-    /// Splits the marked clusters: undoes the later half of the merges, or all, and takes patches that nothing has
-    /// merged into apart. What comes of it may merge again with `care`: that share of the limit, or never if it is
-    /// zero.
-    pub fn split(&mut self, fine: &Fine, care: f32, all: bool) {
-        let before = self.vertices.len();
-        self.fresh.fill(false);
-        let mut broken = false;
-        for v in 0..before {
-            if !self.flags[v].dissolve {
-                continue;
-            }
-            let (mut count, mut at) = (0, self.last[v]);
-            while at != NONE {
-                count += 1;
-                at = self.merges[at as usize].previous;
-            }
-            if count == 0 {
-                broken = true;
-                continue;
-            }
-            for _ in 0..if all { count } else { (count + 1) / 2 } {
-                let merge = &self.merges[self.last[v] as usize];
-                (self.vertices[v], self.places[v]) = (merge.vertex, merge.place);
-                (self.spots[v], self.flags[v]) = (merge.spot, merge.flags);
-                self.last[v] = merge.previous;
-                let gone = merge.gone as usize;
-                self.parent[gone] = gone as u32;
-                self.refresh(gone, care);
-            }
-            self.refresh(v, care);
-        }
-        if broken {
-            for v in 0..fine.positions.len() {
-                let was = self.rep[v] as usize;
-                if self.flags[was].dissolve {
-                    self.rep[v] = self.vertices.len() as u32;
-                    let (limit, part) = (self.places[was].limit * care, self.vertices[was].part);
-                    self.push(fine, v, limit, part);
-                    self.flags.last_mut().expect("just pushed").locked = care == 0.0;
-                }
-            }
-            for v in 0..before {
-                if self.flags[v].dissolve {
-                    self.flags[v] = Flags::default();
-                    let vertex = &mut self.vertices[v];
-                    (vertex.planes, vertex.volume, vertex.members) = (Quadric::default(), 0.0, 0);
-                }
-            }
-            self.map_base(fine, before as u32);
-        }
-        self.map_faces();
-    }
-
-    fn refresh(&mut self, v: usize, care: f32) {
-        self.fresh[v] = true;
-        self.near[v] = true;
-        self.places[v].limit *= care;
-        self.flags[v].locked |= care == 0.0;
-        self.flags[v].dissolve = false;
-    }
-
-    /// The faces between patches; the planes of vertices from `fresh` on.
-    fn map_base(&mut self, fine: &Fine, fresh: u32) {
-        self.base.clear();
-        for face in &fine.mesh.faces {
-            let [a, b, c] = face.map(|v| self.rep[v as usize]);
-            if a != b && b != c && c != a {
-                self.base.push([a, b, c]);
-            }
+    /// Adds the faces between patches, and the planes, of vertices from `fresh` on.
+    pub fn map_base(&mut self, fine: &Fine, fresh: u32) {
+        for &[i, j, k] in &fine.mesh.faces {
+            let (a, b, c) = (self.rep[i as usize], self.rep[j as usize], self.rep[k as usize]);
             if a < fresh && b < fresh && c < fresh {
                 continue;
             }
-            let corners = face.map(|v| fine.positions[v as usize]);
-            let area = area_vector(corners);
+            if a != b && b != c && c != a {
+                self.base.push([a, b, c]);
+            }
+            let (p, q, r) = (fine.positions[i as usize], fine.positions[j as usize], fine.positions[k as usize]);
+            let area = cross(sub(q, p), sub(r, p));
             let length2 = dot(area, area);
             if length2 == 0.0 {
                 continue;
             }
             let inverse = 1.0 / length2.sqrt();
             if a >= fresh {
-                self.vertices[a as usize].volume += dot(area, corners[0]);
+                self.volumes[a as usize] += dot(area, p);
             }
-            let mut add_to = |id: u32, times: f32| {
-                let vertex = &mut self.vertices[id as usize];
-                let offset = sub(corners[0], self.places[id as usize].at);
-                vertex.planes.add_plane(area, inverse, offset, times);
-                vertex.normal = add(vertex.normal, scale(area, times));
-            };
-            if a == b && b == c {
-                add_to(a, 3.0);
-                continue;
+            // once for every vertex, as often as it has a corner
+            let times = 1.0 + f32::from(u8::from(b == a)) + f32::from(u8::from(c == a));
+            if a >= fresh {
+                self.add_plane(a, p, area, inverse, times);
             }
-            for id in [a, b, c] {
-                if id >= fresh {
-                    add_to(id, 1.0);
-                }
+            if b != a && b >= fresh {
+                self.add_plane(b, p, area, inverse, if b == c { 2.0 } else { 1.0 });
+            }
+            if c != a && c != b && c >= fresh {
+                self.add_plane(c, p, area, inverse, 1.0);
             }
         }
     }
 
-    /// The faces between roots.
-    fn map_faces(&mut self) {
-        self.resolve();
-        self.faces.clear();
-        for face in &self.base {
-            let [a, b, c] = face.map(|v| self.root[v as usize]);
-            if a != b && b != c && c != a {
-                self.faces.push([a, b, c]);
-            }
-        }
+    #[inline(always)]
+    fn add_plane(&mut self, v: u32, point: Vec3, area: Vec3, inverse: f32, times: f32) {
+        let offset = sub(point, self.places[v as usize].at);
+        let vertex = &mut self.vertices[v as usize];
+        vertex.planes.add_plane(area, inverse, offset, times);
+        vertex.normal = add(vertex.normal, scale(area, times));
     }
 
     /// Finds the corners around every vertex.
@@ -382,16 +334,20 @@ impl Work {
 
     #[inline(always)]
     pub fn triangle(&self, f: usize) -> [Vec3; 3] {
-        self.faces[f].map(|v| self.places[v as usize].at)
+        let [a, b, c] = self.faces[f];
+        [self.places[a as usize].at, self.places[b as usize].at, self.places[c as usize].at]
     }
 
-    /// Sees how the faces lie around every vertex. `link` must have been called.
+    /// Where the input's faces look that the corners of a face stand for.
+    #[inline(always)]
+    pub fn reference(&self, [a, b, c]: [u32; 3]) -> Vec3 {
+        let [a, b, c] = [&self.vertices[a as usize], &self.vertices[b as usize], &self.vertices[c as usize]];
+        add(add(a.normal, b.normal), c.normal)
+    }
+
+    /// Sees how the faces lie around every touched vertex.
     pub fn find_fans(&mut self) {
-        let n = self.vertices.len();
-        self.next.clear();
-        self.next.resize(n, NONE);
-        self.fans.clear();
-        for v in 0..n as u32 {
+        for &v in &self.touched.list {
             let first = self.first[v as usize] as usize;
             let corners = &self.corners[first..first + self.count[v as usize] as usize];
             let faces = &self.faces;
@@ -400,54 +356,55 @@ impl Work {
                 let face = faces[(corner / 3) as usize];
                 (face[(n % 3) as usize], face[(p % 3) as usize])
             };
-            let fan = fan_of(corners, pair, &mut self.next);
-            self.fans.push(fan);
+            self.fans[v as usize] = fan_of(corners, pair, &mut self.next);
         }
     }
 
-    /// Marks clusters whose merging spoilt the surface; false if there are none.
+    /// Marks clusters around touched vertices whose merging spoilt the surface.
     ///
     /// If every vertex has a single fan with all its neighbours distinct, and at least three faces if it is closed,
     /// then the map has done nothing but contract discs, and the surface is still the same.
-    pub fn find_faults(&mut self) -> bool {
-        let mut found = false;
-        for v in 0..self.vertices.len() {
-            if self.parent[v] != v as u32 {
-                continue;
-            }
-            let good = match self.fans[v] {
+    pub fn find_faults(&mut self) {
+        for k in 0..self.touched.list.len() {
+            let v = self.touched.list[k];
+            let (changed, first) = (self.flags[v as usize].changed, self.first[v as usize] as usize);
+            let range = first..first + self.count[v as usize] as usize;
+            let good = match self.fans[v as usize] {
                 Fan::Closed => true,
-                Fan::Open | Fan::Empty => !self.flags[v].changed,
+                Fan::Open | Fan::Empty => !changed,
                 Fan::Odd => false,
             };
-            if good {
+            if !good {
+                self.mark(v);
+                if !changed {
+                    for k in range.clone() {
+                        let (n, p) = around(self.corners[k]);
+                        self.mark(self.at(n));
+                        self.mark(self.at(p));
+                    }
+                }
+            }
+            // among those that did not change nothing has happened; every face is looked at once
+            if !self.fresh[v as usize] {
                 continue;
             }
-            found |= self.mark(v as u32);
-            if !self.flags[v].changed {
-                let first = self.first[v] as usize;
-                for k in first..first + self.count[v] as usize {
-                    let (n, p) = around(self.corners[k]);
-                    found |= self.mark(self.at(n)) | self.mark(self.at(p));
+            for k in range {
+                let f = (self.corners[k] / 3) as usize;
+                let face = self.faces[f];
+                if !face.iter().any(|&v| self.flags[v as usize].changed)
+                    || face.iter().any(|&w| w < v && self.fresh[w as usize])
+                {
+                    continue;
+                }
+                let triangle = self.triangle(f);
+                let area = area_vector(triangle);
+                if dot(area, self.reference(face)) <= 0.0 || is_sliver(triangle, area) {
+                    for v in face {
+                        self.mark(v);
+                    }
                 }
             }
         }
-        for f in 0..self.faces.len() {
-            let face = self.faces[f];
-            // among the others nothing has happened
-            if !face.iter().any(|&v| self.flags[v as usize].changed) || !face.iter().any(|&v| self.fresh[v as usize]) {
-                continue;
-            }
-            let triangle = self.triangle(f);
-            let area = area_vector(triangle);
-            let [a, b, c] = face.map(|v| self.vertices[v as usize].normal);
-            if dot(area, add(add(a, b), c)) <= 0.0 || is_sliver(triangle, area) {
-                for v in face {
-                    found |= self.mark(v);
-                }
-            }
-        }
-        found
     }
 
     /// Marks the cluster of a vertex to be taken apart, if it is one.
@@ -483,13 +440,13 @@ impl Work {
             return;
         }
         for _ in 0..3 {
-            self.next.clear();
+            self.wave.clear();
             for face in &self.faces {
                 if face[0] != NONE && face.iter().any(|&v| self.near[v as usize]) {
-                    self.next.extend_from_slice(face);
+                    self.wave.extend_from_slice(face);
                 }
             }
-            for &v in &self.next {
+            for &v in &self.wave {
                 self.near[v as usize] = true;
             }
         }
