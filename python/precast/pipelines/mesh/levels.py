@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 
 import numpy as np
@@ -33,8 +34,8 @@ FEWEST_FACES = 500
 """A level of so few faces needs no coarser one even if it lies in many cells."""
 RMS_SHARE = 0.5
 """Share of the error bound that the mean distance of a vertex's surroundings may reach on the finest level."""
-STEP = 4
-"""A level has this many times fewer faces than the finer one; it is written if it has at least 3 times fewer."""
+STEPS = (4, 8)
+"""A level has this many times fewer faces than the finer one before it is cut; the second if cutting adds too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,21 +179,33 @@ def build_levels(parts: Sequence[Part], frame: Frame, rules: LevelRules, shelf: 
     stage = finest(parts, frame, rules, shelf)
     result = measured(stage, frame, rules)
     result.levels.clear()
-    while True:
-        number = len(result.levels)
-        level = _cut(stage, result.grid, number, shelf)
-        if number and 3 * level.faces > result.levels[-1].faces:
+    result.levels.append(_cut(stage, result.grid, 0, shelf))
+    while not _is_last(result, rules):
+        found = _coarser(stage, frame, shelf, result, rules)
+        if found is None:
             break
+        stage, level = found
         result.levels.append(level)
-        if _is_last(result, rules):
-            break
-        goal = _Goal(level=number + 1, max_error_nm=inf, max_rms_nm=inf, target=lambda faces: max(4, faces // STEP))
-        coarser = _simplify(stage.parts, frame, shelf, goal, rules)
-        if 3 * coarser.faces > stage.faces:
-            break
-        stage = coarser
     result.listed = close_cells([(level.cells, level.octants) for level in result.levels])
     return result
+
+
+def _coarser(stage: Stage, frame: Frame, shelf: Shelf, result: Levels, rules: LevelRules) -> tuple[Stage, Level] | None:
+    """Return the next level, or None if it would not have three times fewer faces."""
+    number, most = len(result.levels), result.levels[-1].faces // 3
+    for step in STEPS:
+        goal = _Goal(level=number, max_error_nm=inf, max_rms_nm=inf, target=partial(_share, step))
+        coarser = _simplify(stage.parts, frame, shelf, goal, rules)
+        if coarser.faces > most:
+            return None
+        level = _cut(coarser, result.grid, number, shelf)
+        if level.faces <= most:
+            return coarser, level
+    return None
+
+
+def _share(step: int, faces: int) -> int:
+    return max(4, faces // step)
 
 
 def finest(parts: Sequence[Part], frame: Frame, rules: LevelRules, shelf: Shelf) -> Stage:
