@@ -22,6 +22,7 @@ from precast.execution.memory import peak_rss_bytes
 from precast.execution.progress import NoProgress, Progress
 from precast.findings import Finding, Severity
 from precast.pipelines.label_statistics import label_rows
+from precast.pipelines.options import check_choices, thread_count
 from precast.precomputed.objects import INFO_KEY, SEGMENT_PROPERTIES_DIRECTORY, ObjectKind
 from precast.precomputed.segment_columns import MOST_SEGMENTS, ColumnTable, SegmentStatistics, build_properties
 from precast.precomputed.segment_properties import SegmentProperties
@@ -62,11 +63,7 @@ class PropertiesOptions:
 
     def __post_init__(self) -> None:
         for spec in fields(self):
-            if "bounds" in spec.metadata:
-                value, (low, high) = getattr(self, spec.name), spec.metadata["bounds"]
-                if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                    flag = f"--{spec.name.replace('_', '-')}"
-                    raise UsageError(f"{flag} must be a whole number from {low} to {high}, got {value!r}")
+            check_choices(spec.name, getattr(self, spec.name), spec.metadata)
         if self.id_column is not None and self.csv is None:
             raise UsageError("--id-column names a column of --csv", hint="give --csv FILE too")
 
@@ -185,7 +182,7 @@ def _build(
     if options.csv is not None:  # first, because reading it is quick and where mistakes are
         columns, left_out = read_columns(options.csv, options.id_column)
         findings += left_out
-    rows = label_rows(volume, progress, threads=_processors())
+    rows = label_rows(volume, progress, threads=thread_count(None))
     progress.phase("writing properties", 0)
     area, faces, lost = _mesh_numbers(volume, rows["id"])
     findings += lost
@@ -219,11 +216,6 @@ def _describe(built: SegmentProperties) -> tuple[PropertySummary, ...]:
         )
         for item in built.properties
     )
-
-
-def _processors() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else (os.cpu_count() or 1)
 
 
 # ---- what is there already
