@@ -19,7 +19,7 @@ demo: $(STAMP)
 	@echo "Two precomputed volumes are in demo/labels and demo/em; the meshes and properties of all objects are in demo/labels too."
 
 test: $(STAMP)
-	cargo test --workspace --release --locked --quiet
+	cargo test --workspace --profile quick --locked --quiet
 	$(BIN)/pytest
 
 check: $(STAMP)
