@@ -20,11 +20,17 @@ from precast.geometry import Box, Vec3, ceil_div
 
 __all__ = [
     "LABEL_DTYPE",
+    "Cells",
     "ChunkCodec",
     "DownsampleMethod",
+    "Fragments",
     "LabelTable",
+    "Mesh",
+    "Pieces",
+    "Simplification",
     "Surfaces",
     "compressed_segmentation_worst_case_words",
+    "cut_mesh",
     "decode_compressed_segmentation",
     "downsample",
     "downsample_domain",
@@ -35,12 +41,15 @@ __all__ = [
     "format_digest",
     "gzip_compress",
     "gzip_decompress",
+    "measure_mesh",
+    "mesh_block",
     "morton_cells",
     "morton_codes",
     "murmurhash3_x86_128",
     "simplify_mesh",
     "version",
     "voxel_digest",
+    "weld_meshes",
 ]
 
 Array = npt.NDArray[Any]

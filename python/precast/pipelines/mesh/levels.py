@@ -178,7 +178,6 @@ def build_levels(parts: Sequence[Part], frame: Frame, rules: LevelRules, shelf: 
     """
     stage = finest(parts, frame, rules, shelf)
     result = measured(stage, frame, rules)
-    result.levels.clear()
     result.levels.append(_cut(stage, result.grid, 0, shelf))
     while not _is_last(result, rules):
         found = _coarser(stage, frame, shelf, result, rules)
@@ -226,11 +225,10 @@ def finest(parts: Sequence[Part], frame: Frame, rules: LevelRules, shelf: Shelf)
 
 
 def measured(stage: Stage, frame: Frame, rules: LevelRules) -> Levels:
-    """Return what is to be known of a finest level; its only level has no fragments yet."""
+    """Return the grid and what is measured on a finest level; there are no levels in it yet."""
     low, high = _bounds(stage.parts)
     cutting = frame.cutting(rules.max_error_nm)
     result = Levels(_choose_grid(stage, low, high, cutting), filled=stage.filled)
-    result.levels.append(Level(stage.faces, stage.error_nm, np.zeros((0, 3), np.uint32), np.zeros(0, np.uint8), []))
     seams = []
     for part in stage.parts:
         for mesh in part.load():

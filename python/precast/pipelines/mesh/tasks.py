@@ -26,7 +26,7 @@ from precast.errors import FormatError, PrecastError, StorageError
 from precast.geometry import Box
 from precast.kernels import Mesh
 from precast.pipelines.mesh.frame import UNITS, Frame
-from precast.pipelines.mesh.levels import Levels, Part, build_levels, finest, measured
+from precast.pipelines.mesh.levels import Level, Levels, Part, build_levels, finest, measured
 from precast.pipelines.mesh.plan import MESH_DIRECTORY, Block, MeshPlan
 from precast.pipelines.mesh.spool import Shelf, data_path, load_arrays, save_arrays
 from precast.precomputed import legacy_meshes
@@ -227,6 +227,9 @@ class ObjectTask:
                 names.append(legacy_meshes.fragment_name(segment, number))
                 _put(places.store, names[-1], data, ObjectKind.LEGACY_FRAGMENT)
                 size += len(data)
+        # fragments are written already: only their number is told
+        cells, octants = np.zeros((0, 3), np.uint32), np.zeros(0, np.uint8)
+        built.levels.append(Level(stage.faces, stage.error_nm, cells, octants, [b""] * len(names)))
         manifest = legacy_meshes.manifest_to_bytes(names)
         _put(places.store, legacy_meshes.manifest_name(segment), manifest, ObjectKind.LEGACY_MANIFEST)
         return _record(segment, 0, size, len(manifest), built)
