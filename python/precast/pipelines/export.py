@@ -62,7 +62,7 @@ class ExportSummary:
     def __str__(self) -> str:
         return (
             f"{self.path}: object {self.segment}, level of detail {self.lod}, {self.faces} faces, "
-            f"{self.vertices} vertices in {self.unit}, {self.bytes / 1e6:.1f} MB"
+            f"{self.vertices} vertices in {self.unit}, {self.bytes:,} bytes"
         )
 
 
