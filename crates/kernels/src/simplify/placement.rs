@@ -10,7 +10,7 @@ impl Work {
     pub fn settle(&mut self, frame: &Frame) {
         for v in 0..self.vertices.len() as u32 {
             let flags = self.flags[v as usize];
-            if flags.locked || !flags.changed || !self.near[v as usize] || self.count[v as usize] == 0 {
+            if flags.locked || !flags.changed || !flags.near || self.rings.of(v).is_empty() {
                 continue;
             }
             let (vertex, from) = (self.vertices[v as usize], self.places[v as usize].at);
@@ -31,13 +31,14 @@ impl Work {
     }
 
     fn may_move(&self, v: u32, position: Vec3) -> bool {
-        self.corners_of(v).iter().all(|&corner| {
-            let f = (corner / 3) as usize;
-            let mut triangle = self.triangle(f);
-            let old = area_vector(triangle);
-            triangle[(corner % 3) as usize] = position;
-            let new = area_vector(triangle);
-            looks_along(new, old, 0.2) && dot(new, self.reference(self.faces[f])) > 0.0 && !is_sliver(triangle, new)
+        let from = self.places[v as usize].at;
+        self.faces_of(v).all(|(n, p)| {
+            let [b, c] = [n, p].map(|w| self.places[w as usize].at);
+            let old = area_vector([from, b, c]);
+            let new = area_vector([position, b, c]);
+            looks_along(new, old, 0.2)
+                && dot(new, self.reference([v, n, p])) > 0.0
+                && !is_sliver([position, b, c], new)
         })
     }
 }

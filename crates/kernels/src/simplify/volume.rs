@@ -1,7 +1,8 @@
 //! No object may vanish or turn inside out.
 
 use super::geometry::{area_vector, dot};
-use super::work::{Fan, NONE, Work, find};
+use super::rings::Fan;
+use super::work::{NONE, Work, find};
 
 /// Closed components of the input with at most so many vertices keep their volume within `SMALL_CHANGE`.
 const SMALL: u32 = 64;
@@ -50,10 +51,10 @@ impl Volumes {
             let vertex = &mut work.vertices[v];
             vertex.part = self.component[v];
             let part = &mut self.parts[vertex.part as usize];
-            part.before += f64::from(work.volumes[v]);
+            part.before += f64::from(vertex.volume);
             part.area += f64::from(vertex.planes.weight);
             part.members += vertex.members;
-            part.open |= matches!(work.fans[v], Fan::Open | Fan::Odd);
+            part.open |= matches!(work.flags[v].fan, Fan::Open | Fan::Odd);
         }
         for (vertex, place) in work.vertices.iter().zip(&mut work.places) {
             let part = &self.parts[vertex.part as usize];
@@ -69,10 +70,9 @@ impl Volumes {
         for part in &mut self.parts {
             part.after = 0.0;
         }
-        for f in 0..work.faces.len() {
-            let face = work.faces[f];
+        for &face in &work.faces {
             if face[0] != NONE {
-                let triangle = work.triangle(f);
+                let triangle = work.triangle(face);
                 let volume = dot(area_vector(triangle), triangle[0]);
                 self.parts[work.vertices[face[0] as usize].part as usize].after += f64::from(volume);
             }

@@ -212,7 +212,9 @@ class ObjectTask:
             scales.add(more["scale"])
             f0, f1 = arrays["face_offsets"][number : number + 2].tolist()
             loader = _PieceLoader(spool, self.files[which], number)
-            parts.append(Part(more["code"], f1 - f0, float(arrays["errors_nm"][number]), loader))
+            error_nm = float(arrays["errors_nm"][number])
+            raw = error_nm == 0 and self.plan.is_small(int(mine["id"][0]), more["scale"])
+            parts.append(Part(more["code"], f1 - f0, error_nm, loader, raw))
         if len(scales) != 1:
             raise FormatError(f"its pieces are from several scales: {sorted(scales)}")
         return parts, scales.pop()
