@@ -106,11 +106,7 @@ type WeldedArrays<'py> = (Positions<'py>, Faces<'py>, usize, Bound<'py, PyArray1
 
 /// One mesh of several.
 #[pyfunction]
-pub fn weld_meshes<'py>(
-    py: Python<'py>,
-    pieces: Vec<MeshArrays<'py>>,
-    fill: bool,
-) -> PyResult<WeldedArrays<'py>> {
+pub fn weld_meshes<'py>(py: Python<'py>, pieces: Vec<MeshArrays<'py>>, fill: bool) -> PyResult<WeldedArrays<'py>> {
     let meshes = pieces.iter().map(|(positions, faces)| to_mesh(positions, faces)).collect::<PyResult<Vec<_>>>()?;
     let (welded, filled) = py
         .detach(|| {

@@ -104,12 +104,7 @@ pub struct Near<'a> {
 ///
 /// # Errors
 /// If an index is out of range, an option cannot be used, or the mesh is too large for 32-bit corners.
-pub fn simplify(
-    mesh: &Mesh,
-    options: &Options,
-    near: Option<Near<'_>>,
-    scratch: &mut Scratch,
-) -> Result<Simplified> {
+pub fn simplify(mesh: &Mesh, options: &Options, near: Option<Near<'_>>, scratch: &mut Scratch) -> Result<Simplified> {
     check(mesh, options)?;
     if near.is_some_and(|near| near.vertices.iter().any(|&v| v as usize >= mesh.positions.len())) {
         return Err(Error::Argument("a vertex to simplify near to is not there".to_owned()));

@@ -36,9 +36,7 @@ impl Work {
             let [b, c] = [n, p].map(|w| self.places[w as usize].at);
             let old = area_vector([from, b, c]);
             let new = area_vector([position, b, c]);
-            looks_along(new, old, 0.2)
-                && dot(new, self.reference([v, n, p])) > 0.0
-                && !is_sliver([position, b, c], new)
+            looks_along(new, old, 0.2) && dot(new, self.reference([v, n, p])) > 0.0 && !is_sliver([position, b, c], new)
         })
     }
 }

@@ -181,12 +181,13 @@ impl Work {
             }
         }
         let old = self.base.len();
-        self.add_planes(fine, before as u32);
-        for face in &fine.mesh.faces {
+        for &face in &fine.mesh.faces {
             let [a, b, c] = face.map(|v| self.rep[v as usize]);
-            let made = [a, b, c].iter().any(|&v| v as usize >= before);
-            if made && a != b && b != c && c != a {
-                self.base.push([a, b, c]);
+            if a.max(b).max(c) >= before as u32 {
+                self.add_face(fine, face, [a, b, c], before as u32);
+                if a != b && b != c && c != a {
+                    self.base.push([a, b, c]);
+                }
             }
         }
         self.faces.resize(self.base.len(), [NONE; 3]);

@@ -203,7 +203,8 @@ fn nothing_changes_far_from_where_it_may() {
     assert_eq!(euler(&got.mesh), (0, 0, true));
     assert!(got.mesh.faces.len() < mesh.faces.len() - 50);
     // vertices are numbered around the tube: 48 to a ring
-    let (kept, before): (std::collections::BTreeSet<_>, _) = (got.mesh.positions.into_iter().collect(), &mesh.positions);
+    let (kept, before): (std::collections::BTreeSet<_>, _) =
+        (got.mesh.positions.into_iter().collect(), &mesh.positions);
     assert!(before[48 * 7..48 * 90].iter().all(|spot| kept.contains(spot)));
     let nowhere = Near { vertices: &[], edges: 6 };
     assert_eq!(simplify(&mesh, &options, Some(nowhere), &mut Scratch::default()).unwrap().mesh, mesh);

@@ -285,27 +285,30 @@ impl Work {
 
     /// Adds the planes of the input's faces to vertices from `fresh` on.
     pub fn add_planes(&mut self, fine: &Fine, fresh: u32) {
-        for &[i, j, k] in &fine.mesh.faces {
-            let (a, b, c) = (self.rep[i as usize], self.rep[j as usize], self.rep[k as usize]);
-            if a < fresh && b < fresh && c < fresh {
-                continue;
+        for face in &fine.mesh.faces {
+            let mapped = face.map(|v| self.rep[v as usize]);
+            if mapped.iter().any(|&v| v >= fresh) {
+                self.add_face(fine, *face, mapped, fresh);
             }
-            let (p, q, r) = (fine.positions[i as usize], fine.positions[j as usize], fine.positions[k as usize]);
-            let Some(plane) = Plane::new(cross(sub(q, p), sub(r, p))) else { continue };
-            if a >= fresh {
-                self.vertices[a as usize].volume += dot(plane.area, p);
-            }
+        }
+    }
+
+    /// Adds the plane of one of the input's faces to the vertices that stand for its corners, from `fresh` on.
+    #[inline(always)]
+    pub fn add_face(&mut self, fine: &Fine, face: [u32; 3], [a, b, c]: [u32; 3], fresh: u32) {
+        let [p, q, r] = face.map(|v| fine.positions[v as usize]);
+        let Some(plane) = Plane::new(cross(sub(q, p), sub(r, p))) else { return };
+        if a >= fresh {
+            self.vertices[a as usize].volume += dot(plane.area, p);
             // once for every vertex, as often as it has a corner
-            if a >= fresh {
-                let times = 1.0 + f32::from(u8::from(b == a)) + f32::from(u8::from(c == a));
-                self.add_plane(a, p, &plane, times);
-            }
-            if b != a && b >= fresh {
-                self.add_plane(b, p, &plane, if b == c { 2.0 } else { 1.0 });
-            }
-            if c != a && c != b && c >= fresh {
-                self.add_plane(c, p, &plane, 1.0);
-            }
+            let times = 1.0 + f32::from(u8::from(b == a)) + f32::from(u8::from(c == a));
+            self.add_plane(a, p, &plane, times);
+        }
+        if b != a && b >= fresh {
+            self.add_plane(b, p, &plane, if b == c { 2.0 } else { 1.0 });
+        }
+        if c != a && c != b && c >= fresh {
+            self.add_plane(c, p, &plane, 1.0);
         }
     }
 
