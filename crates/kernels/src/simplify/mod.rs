@@ -9,10 +9,13 @@
 //!   vertices and is reduced anew, more carefully.
 //!
 //! # How
-//! 1. **Patches**: vertices connected within a block of a coarse lattice become one, if their patch is a disc.
+//! 1. **Patches**: vertices connected within a block of a coarse lattice become one, if their patch is a disc whose
+//!    planes meet well within the limit.
 //! 2. **Quadrics**: every vertex carries the squared distances to the planes of the faces it stands for.
-//! 3. **Collapses** of edges in passes, each up to a threshold from a histogram: no heap, no sort.
-//! 4. **Placement** of every merged vertex where its planes meet best, on a coarse lattice.
+//! 3. **Collapses** of edges in passes, each up to a threshold from a histogram: no heap, no sort. Every vertex knows
+//!    its neighbours in order, so that a collapse looks at two short lists and nothing else.
+//! 4. **Placement** of every merged vertex where its planes meet best, on a coarse lattice, and as much farther out as
+//!    gives its component the volume back.
 //! 5. **Checks** of distances and volumes; clusters that fail are taken apart.
 //!
 //! The reduced mesh is always the image of the input's faces under a map of vertices. That makes the checks simple:
@@ -153,6 +156,8 @@ pub fn simplify(mesh: &Mesh, options: &Options, near: Option<Near<'_>>, scratch:
         collapser.run(work, target, round == 0 || excess);
         work.remap();
         work.settle(&frame);
+        volumes.measure(work);
+        work.swell(&frame, volumes);
         let error2 = distances.measure(&fine, work, bound2, options.max_error_nm.is_finite());
         if !volumes.check(work) && error2 <= bound2 {
             let error = f64::from(distances.kept).sqrt() + slack;

@@ -80,7 +80,7 @@ fn a_torus_stays_a_torus_within_the_bound() {
             assert!(got.error_nm > 0.0 && got.error_nm <= bound);
             assert!(got.mesh.faces.len() < mesh.faces.len() / 2, "{} faces", got.mesh.faces.len());
             let ratio = got.mesh.volume6() as f64 / mesh.volume6() as f64;
-            assert!((0.9..1.1).contains(&ratio), "volume ratio {ratio}");
+            assert!((0.996..1.004).contains(&ratio), "volume ratio {ratio}");
         }
     }
 }

@@ -65,8 +65,8 @@ impl Volumes {
         }
     }
 
-    /// Marks the clusters of components whose volume is no longer theirs; whether there are any.
-    pub fn check(&mut self, work: &mut Work) -> bool {
+    /// Finds the volumes as they are now.
+    pub fn measure(&mut self, work: &Work) {
         for part in &mut self.parts {
             part.after = 0.0;
         }
@@ -77,6 +77,17 @@ impl Volumes {
                 self.parts[work.vertices[face[0] as usize].part as usize].after += f64::from(volume);
             }
         }
+    }
+
+    /// How far all faces of a component would have to move outward to give it back the volume that it had.
+    pub fn gap(&self, part: u32) -> f32 {
+        let part = &self.parts[part as usize];
+        if part.area > 0.0 { ((part.before - part.after) / part.area) as f32 } else { 0.0 }
+    }
+
+    /// Marks the clusters of components whose volume is no longer theirs; whether there are any.
+    pub fn check(&mut self, work: &mut Work) -> bool {
+        self.measure(work);
         let mut found = false;
         for part in &mut self.parts {
             let turned = part.before != 0.0 && part.after * part.before <= 0.0;
