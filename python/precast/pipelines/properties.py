@@ -24,12 +24,18 @@ from precast.findings import Finding, Severity
 from precast.pipelines.label_statistics import label_rows
 from precast.pipelines.options import check_choices, thread_count
 from precast.precomputed.objects import INFO_KEY, SEGMENT_PROPERTIES_DIRECTORY, ObjectKind
-from precast.precomputed.segment_columns import MOST_SEGMENTS, ColumnTable, SegmentStatistics, build_properties
+from precast.precomputed.segment_columns import (
+    MOST_SEGMENTS,
+    ColumnTable,
+    SegmentStatistics,
+    build_properties,
+    columns_of,
+)
 from precast.precomputed.segment_properties import SegmentProperties
 from precast.sources.columns import read_columns
 from precast.storage import Store
 
-__all__ = ["PropertiesOptions", "PropertiesSummary", "plan_properties", "properties"]
+__all__ = ["PropertiesOptions", "PropertiesSummary", "former_columns", "plan_properties", "properties"]
 
 Array = npt.NDArray[Any]
 
@@ -124,7 +130,8 @@ def properties(
     """Write the segment properties of a segmentation and link them in its ``info``, last.
 
     Numbers of voxels, volumes, bounding boxes and centroids come from the label table; a dataset without one is
-    counted in one pass. Areas and faces are kept if the dataset has meshes and its former properties tell them.
+    counted in one pass. Areas and faces are kept if the dataset has meshes and its former properties tell them, and so
+    are the columns of a user's table if no other is given.
 
     Parameters
     ----------
@@ -171,6 +178,21 @@ def properties(
     return built.summary
 
 
+def former_columns(volume: Volume) -> tuple[ColumnTable | None, list[Finding]]:
+    """Return the columns of a user's table that the segment properties of a volume hold already, if there are any."""
+    linked = volume.info.segment_properties
+    if linked is None:
+        return None, []
+    where = f"{linked.rstrip('/')}/{INFO_KEY}"
+    try:
+        former = SegmentProperties.from_bytes(volume.store.read(where), where=where)
+    except (ObjectNotFoundError, FormatError, StorageError) as error:
+        text = f"no columns can be taken over from the former segment properties: {error}"
+        return None, [Finding(code="PM103", severity=Severity.WARNING, where=where, message=text)]
+    columns = columns_of(former)
+    return (columns if columns.columns else None), []
+
+
 def _build(
     dataset: str | os.PathLike[str] | Store, options: PropertiesOptions, progress: Progress, begun: float | None = None
 ) -> _Built:
@@ -182,6 +204,9 @@ def _build(
     if options.csv is not None:  # first, because reading it is quick and where mistakes are
         columns, left_out = read_columns(options.csv, options.id_column)
         findings += left_out
+    else:
+        columns, missed = former_columns(volume)
+        findings += missed
     rows = label_rows(volume, progress, threads=thread_count(None))
     progress.phase("writing properties", 0)
     area, faces, lost = _mesh_numbers(volume, rows["id"])
