@@ -15,7 +15,7 @@ from precast.errors import ObjectNotFoundError
 from precast.findings import Finding
 from precast.pipelines.mesh.frame import BITS
 from precast.pipelines.mesh.plan import MESH_DIRECTORY, MeshPlan
-from precast.pipelines.properties import former_columns
+from precast.pipelines.properties import former_columns, former_properties
 from precast.precomputed.mesh_info import MeshInfo
 from precast.precomputed.objects import INFO_KEY, PROVENANCE_KEY, SEGMENT_PROPERTIES_DIRECTORY, ObjectKind
 from precast.precomputed.segment_columns import ColumnTable, SegmentStatistics, build_properties
@@ -53,7 +53,8 @@ def _columns(plan: MeshPlan) -> tuple[ColumnTable | None, list[Finding]]:
 
         columns, findings = read_columns(plan.options.csv, None)
         return columns, list(findings)
-    return former_columns(plan.volume)
+    former, missed = former_properties(plan.volume)
+    return former_columns(former), missed
 
 
 def write_mesh_info(plan: MeshPlan, store: Store, sharding: ShardingSpec | None) -> None:
