@@ -27,6 +27,7 @@ VERBS = {
     "inspect": "precast.cli.inspect",
     "properties": "precast.cli.properties",
     "export": "precast.cli.export",
+    "link": "precast.cli.link",
     "sample": "precast.cli.sample",
 }
 
