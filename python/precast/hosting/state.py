@@ -175,6 +175,7 @@ def build_state(
         state["position"] = [_short(number) for number in place]
     state["layers"] = layers
     if selected is not None:
+        next(value for value in layers if value["name"] == selected)["tab"] = "segments"
         state["selectedLayer"] = {"layer": selected, "visible": True}
     state["layout"] = options.layout
     return ViewerState(state, tuple(findings))
