@@ -131,7 +131,6 @@ class Viewer:
         path.write_bytes(self.page.screenshot(clip=box))
         return np.asarray(imagecodecs.png_decode(path.read_bytes())[..., :3])
 
-
     def panels(self, path: Path) -> list[npt.NDArray[np.uint8]]:
         """Save the page as a PNG; return the pixels of its panels, row by row, without what is drawn over the data."""
         self.page.add_style_tag(content=OVERLAYS)

@@ -196,4 +196,3 @@ def test_colours_of_several_channels(page: Viewer, tmp_path: Path, pictures: Pat
     )
     assert wrong_share(panels, made.state, 255.0 * np.stack([magenta, green, magenta], axis=-1)) == 0
     assert page.problems == []
-

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import urllib.parse
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from precast.dataset.volume import Volume
 from precast.errors import FormatError, ObjectNotFoundError

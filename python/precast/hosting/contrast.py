@@ -21,7 +21,7 @@ SAMPLE_BYTES = 32 << 20
 """Voxels that are looked at; of larger scales, chunks spread over the whole."""
 
 LOW_SHARE, HIGH_SHARE = 0.005, 0.999
-"""Shares of the voxels that may be darker than black, and that are at most white: few are very bright in many images."""
+"""Shares of the voxels that may be darker than black, and that are at most white: often only few are very bright."""
 
 
 @dataclass(frozen=True, slots=True)

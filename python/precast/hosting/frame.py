@@ -104,8 +104,8 @@ class Frame:
         """
         smallest = float(min(self.voxel))
         size = [float(high - low) / smallest for low, high in zip(self.lower, self.upper, strict=True)]
-        width = window[0] - (SIDE_PANEL if side_panel else 0)
-        height = window[1] - BARS
+        width = float(window[0] - (SIDE_PANEL if side_panel else 0))
+        height = float(window[1] - BARS)
         if layout.startswith("4panel"):
             width, height = width / 2, height / 2
         elif layout.endswith("-3d"):

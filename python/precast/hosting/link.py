@@ -245,5 +245,3 @@ def _insecure(viewer: str, targets: Sequence[str]) -> list[Finding]:
             hint="serve the data by https, or use a viewer on http, such as that of precast view",
         )
     ]
-
-

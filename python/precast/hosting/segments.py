@@ -144,8 +144,8 @@ def _by_size(layer: Layer) -> Array:
     ids, sizes = _sizes(layer)
     keep = (ids != 0) & (sizes > 0)
     ids, sizes = ids[keep], sizes[keep]
-    order = np.lexsort((ids, -sizes.astype(np.float64)))
-    return ids[order]
+    ranked: Array = ids[np.lexsort((ids, -sizes.astype(np.float64)))]
+    return ranked
 
 
 def _sizes(layer: Layer) -> tuple[Array, Array]:

@@ -65,9 +65,7 @@ class AnnotationSpace:
         if problems:
             listing = "\n".join(f"  {problem}" for problem in problems)
             raise FormatError(f"{where} does not describe annotations:\n{listing}", where=where)
-        return cls(
-            names=tuple(raw), scales_nm=tuple(scales), lower=bounds["lower_bound"], upper=bounds["upper_bound"]
-        )
+        return cls(names=tuple(raw), scales_nm=tuple(scales), lower=bounds["lower_bound"], upper=bounds["upper_bound"])
 
 
 def _is_number(value: Any) -> bool:

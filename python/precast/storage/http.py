@@ -93,19 +93,21 @@ class HttpClient:
         import urllib3  # here, because work on local files should not wait for it
 
         sent = {"User-Agent": f"precast/{__version__}", "Accept-Encoding": "identity", **(headers or {})}
-        try:
-            answer = self._pool(url).request(
-                method, url, headers=sent, preload_content=False, decode_content=False, redirect=True
-            )
-            body = answer.read(limit + 1)
-            if len(body) > limit:
-                answer.close()
-                raise StorageError(f"{url} sends more than {limit} bytes", where=url)
-            answer.release_conn()
-        except (urllib3.exceptions.LocationValueError, urllib3.exceptions.URLSchemeUnknown) as error:
-            raise UsageError(f"{url} is not an address: {error}", where=url) from None
-        except urllib3.exceptions.HTTPError as error:
-            raise _no_answer(url, error, self.timeout_s) from None
+        for left in range(self.retries, -1, -1):
+            try:
+                answer = self._pool(url).request(
+                    method, url, headers=sent, preload_content=False, decode_content=False, redirect=True
+                )
+            except (urllib3.exceptions.LocationValueError, urllib3.exceptions.URLSchemeUnknown) as error:
+                raise UsageError(f"{url} is not an address: {error}", where=url) from None
+            except urllib3.exceptions.HTTPError as error:
+                raise _no_answer(url, error, self.timeout_s) from None
+            try:
+                body = _body(answer, url, limit)
+                break
+            except urllib3.exceptions.HTTPError as error:  # a connection that was lost half-way
+                if not left:
+                    raise _no_answer(url, error, self.timeout_s) from None
         landed = urllib.parse.urljoin(url, answer.geturl() or url)
         lower = {name.lower(): value for name, value in answer.headers.items()}
         return HttpAnswer(url=landed, status=int(answer.status), headers=lower, body=body)
@@ -137,6 +139,19 @@ class HttpClient:
             return self._pools[proxy]
 
 
+def _body(answer: urllib3.BaseHTTPResponse, url: str, limit: int) -> bytes:
+    """Read an answer to its end; one that ends before its end raises an error of the library."""
+    pieces, size = [], 0
+    for piece in answer.stream(1 << 20, decode_content=False):
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            answer.close()
+            raise StorageError(f"{url} sends more than {limit} bytes", where=url)
+    answer.release_conn()
+    return b"".join(pieces)
+
+
 def _client(retries: int, timeout_s: float) -> HttpClient:
     return HttpClient(retries=retries, timeout_s=timeout_s)
 
@@ -157,14 +172,14 @@ def _no_answer(url: str, error: Exception, timeout_s: float) -> StorageError:
     host = urllib.parse.urlsplit(url).netloc
     if isinstance(cause, urllib3.exceptions.NameResolutionError):
         return StorageError(f"there is no host {host}", hint="check the address and the network", where=url)
+    if isinstance(cause, urllib3.exceptions.NewConnectionError):
+        text = f"nothing answers at {host}"
+        return StorageError(text, hint="check the address and that the server runs", where=url)
     if isinstance(cause, urllib3.exceptions.ConnectTimeoutError):
         text = f"{host} did not answer within {CONNECT_TIMEOUT_S:g} s"
         return StorageError(text, hint="check the address, the network and any proxy", where=url)
     if isinstance(cause, urllib3.exceptions.TimeoutError):
         return StorageError(f"{url}: nothing came for {timeout_s:g} s", hint="try again later", where=url)
-    if isinstance(cause, urllib3.exceptions.NewConnectionError):
-        text = f"nothing answers at {host}"
-        return StorageError(text, hint="check the address and that the server runs", where=url)
     if isinstance(cause, urllib3.exceptions.SSLError):
         return StorageError(f"{host}: {cause}", hint="check the certificate of the server", where=url)
     return StorageError(f"{url} could not be read: {cause}", where=url)
