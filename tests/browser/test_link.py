@@ -65,8 +65,10 @@ def some_labels() -> npt.NDArray[np.uint64]:
 
 
 def write(folder: Path, data: npt.NDArray[Any], kind: str) -> None:
-    options = {"resolution": ",".join(map(str, VOXEL_NM)), "offset": ",".join(map(str, OFFSET)), "scales": 1}
-    precast.convert(data, folder, precast.ConvertOptions(kind=kind, **options))
+    resolution, offset = (",".join(map(str, vector)) for vector in (VOXEL_NM, OFFSET))
+    precast.convert(
+        data, folder, precast.ConvertOptions(kind=kind, resolution=resolution, offset=offset, scales=1)
+    )
 
 
 def link(viewer: Viewer, folder: str, **options: Any) -> precast.LinkSummary:
