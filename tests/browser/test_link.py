@@ -5,6 +5,7 @@ Set ``PRECAST_SCREENSHOTS`` to a folder to keep the pictures.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 import precast
 import viewer_page
+from precast.hosting.addresses import encode_state
 from precast.hosting.frame import WINDOW
 from viewer_page import Viewer
 
@@ -66,9 +68,7 @@ def some_labels() -> npt.NDArray[np.uint64]:
 
 def write(folder: Path, data: npt.NDArray[Any], kind: str) -> None:
     resolution, offset = (",".join(map(str, vector)) for vector in (VOXEL_NM, OFFSET))
-    precast.convert(
-        data, folder, precast.ConvertOptions(kind=kind, resolution=resolution, offset=offset, scales=1)
-    )
+    precast.convert(data, folder, precast.ConvertOptions(kind=kind, resolution=resolution, offset=offset, scales=1))
 
 
 def link(viewer: Viewer, folder: str, **options: Any) -> precast.LinkSummary:
@@ -175,6 +175,14 @@ def test_what_the_viewer_understands_is_what_was_meant(page: Viewer, tmp_path: P
         assert told["layers"][0][key] == value, key
     assert made.state["position"] == [20.5, 30.5, 40.5]
     assert page.problems == []
+
+
+def test_states_are_written_as_browsers_write_them(page: Viewer) -> None:
+    state = {"a": "x|y:#'(é)日🙂", "every": "".join(map(chr, range(32, 127))), "b": [1, 2.5, 1e-9, None, True]}
+    # what the viewer does: encodeURI, and some more characters escaped
+    script = """text => encodeURI(text).replace(/[!'()*;,]/g, c => "%" + c.charCodeAt(0).toString(16).toUpperCase())"""
+    text = json.dumps(state, ensure_ascii=False, separators=(",", ":"))
+    assert encode_state(state) == page.page.evaluate(script, text)
 
 
 def test_colours_of_several_channels(page: Viewer, tmp_path: Path, pictures: Path) -> None:

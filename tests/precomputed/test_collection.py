@@ -117,7 +117,8 @@ def test_the_space_of_annotations() -> None:
     }
     space = AnnotationSpace.from_json(value)
     assert space.names == ("x", "y", "t")
-    assert space.scales_nm == (pytest.approx(4), 4, None)
+    assert space.scales_nm[0] == pytest.approx(4)
+    assert space.scales_nm[1:] == (4, None)
     assert space.upper == (10, 20, 30)
     wrong = {"dimensions": {"x": [0, "m"], "y": 3}, "lower_bound": [0], "upper_bound": ["a", 1]}
     with pytest.raises(FormatError) as caught:

@@ -24,6 +24,9 @@ LOW_SHARE, HIGH_SHARE = 0.005, 0.999
 """Shares of the voxels that may be darker than black, and that are at most white: often only few are very bright."""
 
 
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
 @dataclass(frozen=True, slots=True)
 class Contrast:
     """Values that are shown black and white, and the span of the control that changes them."""
@@ -63,8 +66,9 @@ def _sample(scale: Scale) -> Iterator[Array]:
         return
     grid = scale.info.grid
     wanted = min(grid.volume, max(1, SAMPLE_BYTES // (scale.info.chunk_size.volume * voxel_bytes)))
-    for turn in range(wanted):
-        at = (2 * turn + 1) * grid.volume // (2 * wanted)
+    # steps of the golden section spread over the volume without following any of its axes
+    places = {int(turn * GOLDEN % 1 * grid.volume) for turn in range(1, wanted + 1)}
+    for at in sorted(places):
         cell = Vec3(at % grid.x, at // grid.x % grid.y, at // (grid.x * grid.y))
         chunk = scale.read_chunk(cell)
         yield np.zeros((scale.channels, 1, 1, 1), scale.dtype) if chunk is None else chunk

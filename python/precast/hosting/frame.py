@@ -114,12 +114,8 @@ class Frame:
         shown = [plane for plane in PLANES if layout.startswith("4panel") or layout.startswith(plane)] or ["xy"]
         across = max(max(size[PLANES[plane][0]] / width, size[PLANES[plane][1]] / height) for plane in shown)
         # what is nearest to the eye, half the depth in front of the middle, is seen the largest
-        deep = max(size[1], size[0] * height / width) + NEAR * size[2]
-        return _short(across * MARGIN / zoom), _short(deep * MARGIN / zoom)
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.4g}")
+        deep = max(size[1], size[0] * height / width) * MARGIN + NEAR * size[2]
+        return float(f"{across * MARGIN / zoom:.4g}"), float(f"{deep / zoom:.6g}")
 
 
 def parse_position(value: str | Sequence[int | float]) -> list[float]:

@@ -126,6 +126,8 @@ def select_segments(layer: Layer, choice: SegmentChoice) -> tuple[list[str], lis
         chosen = list(_shown(layer, ids, choice))
     except PrecastError as error:
         return [], [_unknown(layer, error.message)]
+    if not chosen:
+        return [], [_unknown(layer, "none is found in it")]
     return [str(one) for one in chosen], []
 
 
@@ -134,7 +136,7 @@ def _unknown(layer: Layer, reason: str) -> Finding:
         code="PV101",
         severity=Severity.WARNING,
         where=layer.name,
-        message=f"no objects of {layer.name} are selected, because their sizes are not known: {reason}",
+        message=f"no objects of {layer.name} are selected, because the largest are not known: {reason}",
         hint="name them with --segments 5,7",
     )
 
