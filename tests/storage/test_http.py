@@ -299,3 +299,20 @@ def test_collections_over_http(serve: str, tmp_path: Any) -> None:
         ("b", "b", f"{serve}/c/b"),
         ("a", "a", f"{serve}/c/a"),
     ]
+
+
+def test_stores_that_refuse_what_does_not_exist(server: Script) -> None:
+    """S3 says 403 instead of 404 to those who may not list the bucket."""
+    server.answers["/c/info"] = server.answers["/d/info"] = (403, {}, b"")
+    server.answers["/c/precast.json"] = (
+        200,
+        {},
+        Collection(layers=(CollectionLayer(name="bodies", kind="segmentation"),)).to_bytes(),
+    )
+    server.answers["/c/bodies/info"] = (200, {}, b'{"@type": "neuroglancer_legacy_mesh"}')
+    assert [layer.name for layer in precast.dataset.open_layers(f"{server.url}/c").layers] == ["bodies"]
+    with pytest.raises(AccessDeniedError, match="/d/info"):
+        precast.dataset.open_layers(f"{server.url}/d")
+    server.answers["/d/precast.json"] = (403, {}, b"")
+    with pytest.raises(AccessDeniedError, match="/d/info"):
+        precast.dataset.open_layers(f"{server.url}/d")

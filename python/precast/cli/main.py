@@ -28,6 +28,7 @@ VERBS = {
     "properties": "precast.cli.properties",
     "export": "precast.cli.export",
     "link": "precast.cli.link",
+    "hosting": "precast.cli.hosting",
     "sample": "precast.cli.sample",
 }
 

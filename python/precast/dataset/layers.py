@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from precast.dataset.volume import Volume
-from precast.errors import FormatError, ObjectNotFoundError
+from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError
 from precast.precomputed.annotation_space import ANNOTATIONS_TYPE, AnnotationSpace
 from precast.precomputed.collection import COLLECTION_KEY, Collection, CollectionLayer, ViewHints
 from precast.precomputed.info import VolumeInfo
@@ -116,13 +116,22 @@ def open_layers(place: str | os.PathLike[str] | Store) -> LayerSet:
         If the place cannot be read.
     """
     store = open_store(place)
-    data = _read(store, INFO_KEY)
+    refused: AccessDeniedError | None = None
+    try:
+        data = _read(store, INFO_KEY)
+    except AccessDeniedError as error:  # what object stores may say of objects that do not exist
+        data, refused = None, error
     if data is not None:
         return LayerSet(store, (_layer(store, data, _name_of(store)),), single=True)
-    data = _read(store, COLLECTION_KEY)
+    try:
+        data = _read(store, COLLECTION_KEY)
+    except AccessDeniedError as error:
+        raise refused or error from None
     if data is not None:
         collection = Collection.from_bytes(data, where=f"{store.url}/{COLLECTION_KEY}")
         return LayerSet(store, tuple(_member(store, entry) for entry in collection.layers), single=False)
+    if refused is not None:
+        raise refused
     layers = tuple(_found(store))
     if not layers:
         raise ObjectNotFoundError(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from precast.dataset import Layer, Scale, Volume
 from precast.dataset.label_table import read_label_table
-from precast.errors import FormatError, ObjectNotFoundError, PrecastError, UsageError
+from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError, PrecastError, UsageError
 from precast.findings import Finding, Severity
 from precast.geometry import Box
 from precast.precomputed.objects import INFO_KEY
@@ -153,7 +153,10 @@ def _by_size(layer: Layer) -> Array:
 def _sizes(layer: Layer) -> tuple[Array, Array]:
     found = _from_properties(layer)
     if found is None:
-        rows = read_label_table(layer.store)
+        try:
+            rows = read_label_table(layer.store)
+        except AccessDeniedError:  # what object stores may say of objects that do not exist
+            rows = None
         found = None if rows is None else (rows["id"], rows["voxels"])
     if found is None and layer.volume is not None:
         found = _counted(layer.volume)
@@ -169,7 +172,7 @@ def _from_properties(layer: Layer) -> tuple[Array, Array] | None:
         if ".." in key.split("/"):
             return None
         properties = SegmentProperties.from_bytes(store.read(key), where=f"{store.url}/{key}")
-    except (ObjectNotFoundError, FormatError):
+    except (ObjectNotFoundError, AccessDeniedError, FormatError):
         return None
     voxels = properties.find("voxels")
     if voxels is None or voxels.type != "number":
