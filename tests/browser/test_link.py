@@ -73,7 +73,7 @@ def write(folder: Path, data: npt.NDArray[Any], kind: str) -> None:
 
 def link(viewer: Viewer, folder: str, **options: Any) -> precast.LinkSummary:
     """Return the link that shows a folder of what the page can read."""
-    base_url = f"{viewer.address}/data/{folder}"
+    base_url = f"{viewer.address}/data"
     served = viewer.folder / folder
     return precast.link(served, options=precast.LinkOptions(base_url=base_url, viewer=viewer.client, **options))
 

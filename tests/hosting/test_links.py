@@ -100,7 +100,7 @@ def test_what_browsers_refuse(viewer: str, data: str, blocked: bool) -> None:
 def test_local_data_are_found_where_they_are_served(data: Path) -> None:
     end = "|neuroglancer-precomputed:"
     odd = "my%20labels%7C%231"
-    assert sources(data, base_url="https://h/d/") == [f"https://h/d/em/{end}", f"https://h/d/{odd}/{end}"]
+    assert sources(data, base_url="https://h/d/") == [f"https://h/d/out/em/{end}", f"https://h/d/out/{odd}/{end}"]
     assert sources(data / "em", base_url="https://h") == [f"https://h/em/{end}"]
     assert sources(data / "em", data, base_url="https://h") == [
         f"https://h/em/{end}",
@@ -109,7 +109,16 @@ def test_local_data_are_found_where_they_are_served(data: Path) -> None:
     ]
     layers = (CollectionLayer(name="em", kind="image"),)
     (data / "precast.json").write_bytes(Collection(layers=layers).to_bytes())
-    assert sources(data, base_url="https://h") == [f"https://h/em/{end}"]
+    assert sources(data, base_url="https://h") == [f"https://h/out/em/{end}"]
+    # of the same name, as the server of precast has it
+    (data / "two").mkdir()
+    (data / "em").rename(data / "two" / "em")
+    precast.convert(np.full((8, 8, 8), 5, np.uint8), data / "em", precast.ConvertOptions(resolution=8))
+    assert sources(data / "two" / "em", data / "em", data / "two" / "em", base_url="https://h") == [
+        f"https://h/em/{end}",
+        f"https://h/em-2/{end}",
+        f"https://h/em/{end}",
+    ]
 
 
 def test_local_data_need_an_address(data: Path) -> None:
@@ -156,7 +165,7 @@ def test_a_state_in_a_file(data: Path, tmp_path: Path) -> None:
     file.parent.mkdir()
     options = {"base_url": "https://host/d", "viewer": "https://viewer"}
     made = precast.link(data, options=precast.LinkOptions(state_file=file, **options))
-    assert made.url == "https://viewer/#!https://host/d/views/first%20view.json"
+    assert made.url == "https://viewer/#!https://host/d/out/views/first%20view.json"
     assert json.loads(file.read_bytes()) == made.state
     assert made.state_file == str(file)
     one = precast.link(data / "em", options=precast.LinkOptions(state_file=data / "em" / "s.json", **options))

@@ -53,7 +53,7 @@ def files_of(root: Path) -> Files:
 
 
 def text_for(server: str, root: Path, port: int) -> str:
-    options = HostingOptions(url=f"http://localhost:{port}/lab/mouse", root=root)
+    options = HostingOptions(url=f"http://localhost:{port}/lab/", root=root)
     return configure_hosting(server, root / "lab" / "mouse", options).text
 
 
@@ -90,7 +90,7 @@ NEEDED = {
         ("location ~ /\\.", "hidden"),
         ("if (-d", "directory"),
         ("if (-d", "no redirection"),
-        ("0-9a-f]+\\.shard", "shard"),
+        ("location ~ /(label_table", "shard"),
         ("/mesh/[0-9]+$", "fragments"),
         ("    default_type application/octet-stream", "binary"),
         ("default_type application/json", "json"),
@@ -109,8 +109,8 @@ NEEDED = {
         ("RewriteRule ^ - [R=404", "directory"),
         ("SetEnv no-gzip", "shard"),
         ("AddEncoding gzip", "packed"),
-        ("!(/([0-9a-f]+", "shard"),
-        ("!(/([0-9a-f]+", "fragments"),
+        ("!(/(label_table", "shard"),
+        ("!(/(label_table", "fragments"),
         ("$1.gz", "packed"),
         ("SetOutputFilter INFLATE", "inflated"),
         ("ForceType application/octet-stream", "binary"),
@@ -162,7 +162,7 @@ def test_every_line_is_needed(server: str, served: Path, tmp_path: Path) -> None
 def test_where_the_data_go(served: Path) -> None:
     place = served / "lab" / "mouse"
     text = configure_hosting("nginx", place, HostingOptions(url="https://data.example.org/m")).text
-    assert f"rsync -a --exclude='.*' {place}/ HOST:/srv/precast/m/\n" in text
+    assert f"rsync -a --exclude='.*' {place}/ HOST:/srv/precast/m/mouse/\n" in text
     assert "listen 443 ssl;" in text
     assert "certbot certonly --nginx -d data.example.org" in text
     one = configure_hosting("caddy", place / "cells", HostingOptions(root="/data")).text

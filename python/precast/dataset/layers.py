@@ -12,9 +12,9 @@ from pathlib import Path
 from precast.dataset.volume import Volume
 from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError
 from precast.precomputed.annotation_space import ANNOTATIONS_TYPE, AnnotationSpace
-from precast.precomputed.collection import COLLECTION_KEY, Collection, CollectionLayer, ViewHints
+from precast.precomputed.collection import Collection, CollectionLayer, ViewHints
 from precast.precomputed.info import VolumeInfo
-from precast.precomputed.objects import INFO_KEY
+from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY
 from precast.precomputed.strict_json import parse_object
 from precast.storage import LocalStore, Store, open_store
 from precast.storage.opening import child_store

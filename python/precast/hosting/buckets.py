@@ -15,9 +15,17 @@ from typing import Any
 
 from precast import __version__
 from precast.hosting.addresses import join_url
-from precast.hosting.configurations import Configuration, Site
-from precast.precomputed.collection import COLLECTION_KEY
-from precast.precomputed.objects import BINARY, CACHE_DATA, CACHE_REWRITTEN, EXPOSED_HEADERS, INFO_KEY, JSON, ObjectKind
+from precast.hosting.configurations import Configuration, Site, names_of
+from precast.precomputed.objects import (
+    COLLECTION_KEY,
+    EXPOSED_HEADERS,
+    INFO_KEY,
+    JSON,
+    KINDS_BY_NAME,
+    KINDS_BY_SUFFIX,
+    ObjectKind,
+    ObjectRule,
+)
 
 __all__ = ["TEXTS", "gcs", "s3"]
 
@@ -34,33 +42,33 @@ class _Group:
 
     patterns: tuple[str, ...]
     expression: str
-    cache: str
-    content_type: str
+    rule: ObjectRule
 
 
 def _groups(site: Site) -> list[_Group]:
     """Return the groups in their order; the first one, without patterns, is what belongs to no other."""
-    names: dict[tuple[bool, bool], list[str]] = {}
-    for kind in ObjectKind:
-        rule = kind.rule
-        if rule.content_type == JSON and rule.names and (site.manifests or kind != ObjectKind.LEGACY_MANIFEST):
-            names.setdefault((rule.names.replace("\\", "") in VISIBLE, rule.immutable), []).append(rule.names)
-    groups = [_Group((), "", CACHE_DATA, BINARY)]
-    for visible, immutable in ((False, True), (False, False), (True, False)):
-        found = list(dict.fromkeys(names.get((visible, immutable), [])))
-        if found:
-            # a pattern of a shell knows no repetition: of digits and a colon, the colon and what follows will do
-            plain = [re.sub(r"\[0-9\]\+:\[0-9\]\+", "*:[0-9]", name).replace("\\", "") for name in found]
-            patterns = tuple(pattern for name in plain for pattern in (name, f"*/{name}"))
-            cache = CACHE_DATA if immutable else CACHE_REWRITTEN
-            groups.append(_Group(patterns, "|".join(found), cache, JSON))
+    suffixes = [suffix for suffix, kind in KINDS_BY_SUFFIX.items() if kind == ObjectKind.LEGACY_MANIFEST]
+    groups = [_Group((), "", ObjectKind.OTHER.rule)]
+    if site.manifests:
+        patterns = tuple(f"*{suffix}" for suffix in suffixes)
+        groups.append(_Group(patterns, names_of([ObjectKind.LEGACY_MANIFEST]), ObjectKind.LEGACY_MANIFEST.rule))
+    for visible in (False, True):
+        names = [
+            name
+            for name, kind in KINDS_BY_NAME.items()
+            if kind.rule.content_type == JSON and (name in VISIBLE) == visible
+        ]
+        rules = {KINDS_BY_NAME[name].rule.cache_control() for name in names}
+        assert len(rules) == 1, "one command has one set of headers"
+        patterns = tuple(pattern for name in names for pattern in (name, f"*/{name}"))
+        groups.append(_Group(patterns, "|".join(map(re.escape, names)), KINDS_BY_NAME[names[0]].rule))
     return groups
 
 
 def _bucket(site: Site, text: str) -> tuple[str, str]:
     """Return the bucket and the prefix that the datasets get."""
     name, _, prefix = text.strip("/").partition("/")
-    return name, "/".join(part for part in (prefix, site.source.name if site.single else "") if part)
+    return name, "/".join(part for part in (prefix, site.source.name) if part)
 
 
 def _document(value: Any) -> str:
@@ -100,7 +108,7 @@ def _unpacked(site: Site) -> list[str]:
 def s3(site: Site, text: str) -> Configuration:
     """Return a script for Amazon S3, which needs its command line client."""
     bucket, prefix = _bucket(site, text)
-    path = f"{bucket}/{prefix}".rstrip("/")
+    path = f"{bucket}/{prefix}"
     url = join_url(f"https://{bucket}.s3.amazonaws.com" if "." not in bucket else f"https://s3.amazonaws.com/{bucket}")
     url = join_url(url, prefix)
     rule = {
@@ -168,7 +176,12 @@ def _s3_copies(site: Site, path: str) -> list[str]:
             chosen = ["--exclude '*'", *(f"--include '{pattern}'" for pattern in group.patterns)]
         else:
             chosen = [f"--exclude '{pattern}'" for pattern in others]
-        headers = f"--no-guess-mime-type --content-type {group.content_type} --cache-control '{group.cache}'"
+        headers = " ".join(
+            [
+                f"--no-guess-mime-type --content-type {group.rule.content_type}",
+                f"--cache-control '{group.rule.cache_control()}'",
+            ]
+        )
         plain = [*chosen, "--exclude '*.gz'", "--exclude '.*'", "--exclude '*/.*'"]
         commands.append(_command(f'aws s3 cp --recursive --only-show-errors "$data" s3://{path}/', plain, headers))
         if site.packed:
@@ -187,7 +200,7 @@ def _command(start: str, filters: list[str], headers: str) -> str:
 def gcs(site: Site, text: str) -> Configuration:
     """Return a script for Google Cloud Storage, which needs its command line client."""
     bucket, prefix = _bucket(site, text)
-    path = f"{bucket}/{prefix}".rstrip("/")
+    path = f"{bucket}/{prefix}"
     url = join_url("https://storage.googleapis.com", path)
     rule = {
         "origin": ["*"],
@@ -196,20 +209,13 @@ def gcs(site: Site, text: str) -> Configuration:
         "maxAgeSeconds": SECONDS,
     }
     role = "--member=allUsers --role=roles/storage.objectViewer"
-    if prefix:
-        public = [
-            f"# everybody may read below {prefix}, nothing else; folders need uniform access to the bucket",
-            f"gcloud storage buckets update gs://{bucket} --uniform-bucket-level-access --no-public-access-prevention",
-            f"gcloud storage managed-folders describe gs://{path}/ > /dev/null 2>&1 ||",
-            f"    gcloud storage managed-folders create gs://{path}/",
-            f"gcloud storage managed-folders add-iam-policy-binding gs://{path}/ {role}",
-        ]
-    else:
-        public = [
-            "# everybody may read the bucket; with --bucket NAME/PREFIX only what is below the prefix",
-            f"gcloud storage buckets update gs://{bucket} --uniform-bucket-level-access --no-public-access-prevention",
-            f"gcloud storage buckets add-iam-policy-binding gs://{bucket} {role}",
-        ]
+    public = [
+        f"# everybody may read below {path}, nothing else; folders need uniform access to the bucket",
+        f"gcloud storage buckets update gs://{bucket} --uniform-bucket-level-access --no-public-access-prevention",
+        f"gcloud storage managed-folders describe gs://{path}/ > /dev/null 2>&1 ||",
+        f"    gcloud storage managed-folders create gs://{path}/",
+        f"gcloud storage managed-folders add-iam-policy-binding gs://{path}/ {role}",
+    ]
     steps = [
         "",
         "# pages of other origins may read, and headers that viewers need are shown to them",
@@ -234,7 +240,7 @@ def _gcs_copies(site: Site, path: str) -> list[str]:
     for group in groups:
         # what is excluded; the client splits the value at commas, of which there is none
         rest = f"^(?!(.*/)?({group.expression})$).*$" if group.expression else f"^(.*/)?({others})$"
-        headers = f"--content-type={group.content_type} --cache-control='{group.cache}'"
+        headers = f"--content-type={group.rule.content_type} --cache-control='{group.rule.cache_control()}'"
         start = f'gcloud storage rsync --recursive "$data" gs://{path}'
         commands.append(_command(start, [f"--exclude='{rest}|^(.*/)?\\..*$|^.*\\.gz$'"], headers))
         if site.packed:

@@ -13,7 +13,7 @@ from precast.dataset import LayerSet, open_layers
 from precast.errors import ObjectNotFoundError, UsageError
 from precast.hosting.addresses import join_url
 from precast.precomputed.mesh_info import MeshInfo
-from precast.precomputed.objects import INFO_KEY, ObjectKind
+from precast.precomputed.objects import INFO_KEY, KINDS_BY_NAME, KINDS_BY_SUFFIX, ObjectKind
 from precast.storage import LocalStore
 
 __all__ = [
@@ -47,11 +47,14 @@ class HostingOptions:
 
     url: str | None = field(
         default=None,
-        metadata={"help": f"Address of the data on the server [default: {DEFAULT_URL}].", "metavar": "URL"},
+        metadata={"help": f"Address that the data are put below, by name [default: {DEFAULT_URL}].", "metavar": "URL"},
     )
     root: str | os.PathLike[str] | None = field(
         default=None,
-        metadata={"help": f"Directory on the server for the data [default: {DEFAULT_ROOT}].", "metavar": "DIR"},
+        metadata={
+            "help": f"Directory on the server that is its address without path [default: {DEFAULT_ROOT}].",
+            "metavar": "DIR",
+        },
     )
     bucket: str | None = field(default=None, metadata={"help": "Bucket of s3 or gcs.", "metavar": "NAME[/PREFIX]"})
 
@@ -91,16 +94,14 @@ def _check_url(url: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """What a configuration needs to know.
+    """What is served, and where it will be.
 
     Attributes
     ----------
     source
-        The local directory: a dataset, or a directory of some.
-    single
-        Whether it is one dataset, which is put into a directory of its name.
+        The local directory: a dataset, or a directory of some. On the server it has the same name.
     url
-        Address below which the datasets will be.
+        Address of the directory that it is put into.
     root
         Directory on the server that belongs to the address without its path.
     fragments
@@ -112,7 +113,6 @@ class Site:
     """
 
     source: Path
-    single: bool
     url: str
     root: str
     fragments: tuple[str, ...]
@@ -138,12 +138,17 @@ class Site:
     def prefix(self) -> str:
         """Path of ``source`` below the root and below the host: ``a/b``, or nothing."""
         path = urllib.parse.urlsplit(self.url).path.strip("/")
-        return "/".join(part for part in (path, self.source.name if self.single else "") if part)
+        return "/".join(part for part in (path, self.source.name) if part)
 
     @property
     def target(self) -> str:
         """The directory on the server that ``source`` is copied to."""
         return f"{self.root.rstrip('/')}/{self.prefix}".rstrip("/")
+
+    @property
+    def address(self) -> str:
+        """Address of ``source``."""
+        return join_url(self.url, self.source.name)
 
     @property
     def in_place(self) -> bool:
@@ -166,7 +171,7 @@ class Configuration:
     text
         The configuration; what has to be done by hand stands in its comments.
     url
-        Where the data will be.
+        Where the directory will be.
     """
 
     server: str
@@ -211,7 +216,7 @@ def configure_hosting(
         raise UsageError(f"{server} needs the name of a bucket", hint="--bucket NAME, or --bucket NAME/PREFIX")
     site = site_of(place, options)
     if server in SERVERS:
-        return Configuration(server=server, text=web_servers.TEXTS[server](site), url=join_url(site.url))
+        return Configuration(server=server, text=web_servers.TEXTS[server](site), url=site.address)
     assert options.bucket is not None
     return buckets.TEXTS[server](site, options.bucket)
 
@@ -229,7 +234,6 @@ def site_of(place: str | os.PathLike[str], options: HostingOptions) -> Site:
     meshes = list(_mesh_directories(found))
     return Site(
         source=source,
-        single=found.single,
         url=options.url or DEFAULT_URL,
         root=os.fspath(options.root or DEFAULT_ROOT),
         fragments=tuple(path for path, info in meshes if info.kind != "legacy" and info.sharding is None),
@@ -254,5 +258,6 @@ def _mesh_directories(found: LayerSet) -> Iterator[tuple[str, MeshInfo]]:
 
 
 def names_of(kinds: Sequence[ObjectKind]) -> str:
-    """Return a regular expression of the names of kinds of objects."""
-    return "|".join(dict.fromkeys(kind.rule.names for kind in kinds if kind.rule.names))
+    """Return a regular expression of the names of kinds of objects, as far as names tell the kind."""
+    names = [re.escape(name) for name, kind in KINDS_BY_NAME.items() if kind in kinds]
+    return "|".join([*names, *(f".*{re.escape(suffix)}" for suffix, kind in KINDS_BY_SUFFIX.items() if kind in kinds)])

@@ -38,7 +38,7 @@ class LinkOptions(ViewOptions):
     viewer: str = field(default=PUBLIC_VIEWER, metadata={"help": "Address of a viewer.", "metavar": "URL"})
     base_url: str | None = field(
         default=None,
-        metadata={"help": "Address at which local paths are served: a dataset as URL/NAME.", "metavar": "URL"},
+        metadata={"help": "Address at which local paths are served, each as URL/NAME.", "metavar": "URL"},
     )
     state_file: str | os.PathLike[str] | None = field(
         default=None,
@@ -165,8 +165,8 @@ def place_layers(
 ) -> list[PlacedLayer]:
     """Give every layer its address.
 
-    What has an address keeps it. One local directory of datasets is at ``base_url``, its datasets below it by name;
-    everything else that is local is at ``base_url/NAME``, NAME being that of its directory.
+    What has an address keeps it. A local directory is at ``base_url/NAME``, NAME being its own, and what it holds is
+    below that, as ``precast serve`` has it.
 
     Raises
     ------
@@ -174,9 +174,10 @@ def place_layers(
         If there is something local and no ``base_url``.
     """
     placed = []
-    for place, found in zip(places, sets, strict=True):
-        if isinstance(place, str) and is_url(place):
-            root = plain_url(place)
+    names = _names(places, sets)
+    for place, found, name in zip(places, sets, names, strict=True):
+        if name is None:
+            root = plain_url(os.fspath(place))
         elif base_url is None:
             raise UsageError(
                 f"{os.fspath(place)} is a local path, and a viewer needs an address",
@@ -184,13 +185,29 @@ def place_layers(
                 where=os.fspath(place),
             )
         else:
-            root = base_url if _is_root(sets) else join_url(base_url, _directory(found).name)
+            root = join_url(base_url, name)
         placed += [PlacedLayer(layer, join_url(root, layer.path)) for layer in found.layers]
     return placed
 
 
-def _is_root(sets: Sequence[LayerSet]) -> bool:
-    return len(sets) == 1 and not sets[0].single
+def _names(places: Sequence[str | os.PathLike[str]], sets: Sequence[LayerSet]) -> list[str | None]:
+    """Return the name under which each local directory is served, None for what has an address of its own."""
+    taken: dict[Path, str] = {}
+    names: list[str | None] = []
+    for place, found in zip(places, sets, strict=True):
+        if isinstance(place, str) and is_url(place):
+            names.append(None)
+            continue
+        folder = _directory(found)
+        if folder not in taken:
+            name = folder.name.lstrip(".") or "data"
+            number, free = 1, name
+            while free in taken.values():
+                number += 1
+                free = f"{name}-{number}"
+            taken[folder] = free
+        names.append(taken[folder])
+    return names
 
 
 def _directory(found: LayerSet) -> Path:
@@ -201,15 +218,11 @@ def _directory(found: LayerSet) -> Path:
 def _served_at(
     file: Path, places: Sequence[str | os.PathLike[str]], sets: Sequence[LayerSet], base_url: str | None
 ) -> str:
-    """Return the address of a file that lies in, or beside, local datasets that are served."""
-    for place, found in zip(places, sets, strict=True):
-        if base_url is None or (isinstance(place, str) and is_url(place)):
-            continue
-        folder = _directory(found)
-        root, prefix = (folder, "") if _is_root(sets) else (folder, folder.name)
-        resolved = file.resolve()
-        if resolved.is_relative_to(root):
-            return join_url(base_url, prefix, resolved.relative_to(root).as_posix())
+    """Return the address of a file that lies in local directories that are served."""
+    resolved = file.resolve()
+    for found, name in zip(sets, _names(places, sets), strict=True):
+        if base_url is not None and name is not None and resolved.is_relative_to(_directory(found)):
+            return join_url(base_url, name, resolved.relative_to(_directory(found)).as_posix())
     raise UsageError(
         f"the address of {file} is not known: it lies in none of the local datasets that --base-url serves",
         hint="put it there, or give its address with --state-url",

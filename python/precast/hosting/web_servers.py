@@ -15,8 +15,6 @@ from precast.precomputed.objects import (
     ALLOWED_HEADERS,
     ALLOWED_METHODS,
     BINARY,
-    CACHE_DATA,
-    CACHE_REWRITTEN,
     EXPOSED_HEADERS,
     JSON,
     ObjectKind,
@@ -27,13 +25,15 @@ __all__ = ["TEXTS", "apache", "caddy", "nginx"]
 METHODS = ", ".join(ALLOWED_METHODS)
 REQUEST_HEADERS = ", ".join(ALLOWED_HEADERS)
 EXPOSED = ", ".join(EXPOSED_HEADERS)
+CACHE_DATA = ObjectKind.CHUNK.rule.cache_control()
+CACHE_REWRITTEN = ObjectKind.INFO.rule.cache_control()
 REWRITTEN = names_of([kind for kind in ObjectKind if not kind.rule.immutable])
 JSON_NAMES = names_of([kind for kind in ObjectKind if kind.rule.content_type == JSON])
 RANGED = names_of([kind for kind in ObjectKind if not kind.rule.whole])
 
 
 def _head(site: Site, server: str, steps: list[str]) -> str:
-    lines = [f"{server} serves precomputed datasets at {site.url} (written by precast {__version__})", ""]
+    lines = [f"{server} serves precomputed data at {site.address} (written by precast {__version__})", ""]
     if not site.in_place:
         lines += [
             "Copy the data, what makes them visible last:",
@@ -41,8 +41,7 @@ def _head(site: Site, server: str, steps: list[str]) -> str:
             f"  rsync -a --exclude='.*' {site.source}/ HOST:{site.target}/",
         ]
     lines += steps
-    address = f"{site.url.rstrip('/')}/{site.source.name if site.single else ''}".rstrip("/")
-    lines += ["See whether it is right:", f"  precast check {address}"]
+    lines += ["See whether it is right:", f"  precast check {site.address}"]
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)
 
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from precast.errors import FormatError, UsageError
+from precast.precomputed.objects import COLLECTION_KEY
 from precast.precomputed.strict_json import json_file, parse_object
 
-__all__ = ["BLENDS", "COLLECTION_KEY", "LAYER_KINDS", "Collection", "CollectionLayer", "ViewHints"]
+__all__ = ["BLENDS", "LAYER_KINDS", "Collection", "CollectionLayer", "ViewHints"]
 
-COLLECTION_KEY = "precast.json"
 TYPE = "precast_collection"
 SCHEMA = 1
 LAYER_KINDS = ("image", "segmentation", "annotation")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["EXPOSED_HEADERS", "ObjectKind", "ObjectRule"]
+__all__ = ["EXPOSED_HEADERS", "KINDS_BY_NAME", "KINDS_BY_SUFFIX", "ObjectKind", "ObjectRule", "kind_of"]
 
 EXPOSED_HEADERS = ("Content-Range", "Content-Length", "Content-Encoding", "Accept-Ranges", "ETag")
 """Response headers that a viewer on another origin must be able to read."""
@@ -16,10 +16,6 @@ EXPOSED_HEADERS = ("Content-Range", "Content-Length", "Content-Encoding", "Accep
 ALLOWED_METHODS = ("GET", "HEAD", "OPTIONS")
 ALLOWED_HEADERS = ("Range",)
 """Methods and request headers that a viewer on another origin may use."""
-
-CACHE_REWRITTEN = "no-cache"
-CACHE_DATA = "public, max-age=3600"
-"""Values of ``Cache-Control``: of what is rewritten in place, and of what is replaced only with its whole dataset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,20 +34,24 @@ class ObjectRule:
         by byte ranges and must be stored and sent as it is.
     immutable
         Never rewritten in place once its dataset is complete.
-    names
-        Regular expression of the last part of its key, where that part alone tells the kind; else empty.
     """
 
     what: str
     content_type: str
     whole: bool
     immutable: bool
-    names: str = ""
 
-    @property
-    def cache_control(self) -> str:
-        """Value of ``Cache-Control`` at an address under which a dataset may be replaced by another."""
-        return CACHE_DATA if self.immutable else CACHE_REWRITTEN
+    def cache_control(self, *, generation: bool = False) -> str:
+        """Return the value of ``Cache-Control``.
+
+        Parameters
+        ----------
+        generation
+            Whether the object lies under a path that another generation of the dataset will not have.
+        """
+        if not self.immutable:
+            return "no-cache"
+        return "public, max-age=31536000, immutable" if generation else "public, max-age=3600"
 
 
 JSON = "application/json"
@@ -61,50 +61,27 @@ BINARY = "application/octet-stream"
 class ObjectKind(Enum):
     """Kinds of objects in a dataset."""
 
-    INFO = ObjectRule(what="volume info", content_type=JSON, whole=True, immutable=False, names="info")
-    PROVENANCE = ObjectRule(what="provenance", content_type=JSON, whole=True, immutable=False, names="provenance")
-    CHUNK = ObjectRule(
-        what="chunk",
-        content_type=BINARY,
-        whole=True,
-        immutable=True,
-        names=r"-?[0-9]+--?[0-9]+_-?[0-9]+--?[0-9]+_-?[0-9]+--?[0-9]+",
-    )
-    SHARD = ObjectRule(what="shard", content_type=BINARY, whole=False, immutable=True, names=r"[0-9a-f]+\.shard")
-    LABEL_TABLE = ObjectRule(
-        what="label table", content_type=BINARY, whole=False, immutable=True, names=r"label_table\.npy"
-    )
-    MESH_INFO = ObjectRule(what="mesh info", content_type=JSON, whole=True, immutable=False, names="info")
+    INFO = ObjectRule(what="volume info", content_type=JSON, whole=True, immutable=False)
+    PROVENANCE = ObjectRule(what="provenance", content_type=JSON, whole=True, immutable=False)
+    CHUNK = ObjectRule(what="chunk", content_type=BINARY, whole=True, immutable=True)
+    SHARD = ObjectRule(what="shard", content_type=BINARY, whole=False, immutable=True)
+    LABEL_TABLE = ObjectRule(what="label table", content_type=BINARY, whole=False, immutable=True)
+    MESH_INFO = ObjectRule(what="mesh info", content_type=JSON, whole=True, immutable=False)
     MESH_MANIFEST = ObjectRule(
-        what="manifest of a multi-resolution mesh",
-        content_type=BINARY,
-        whole=True,
-        immutable=True,
-        names=r"[0-9]+\.index",
+        what="manifest of a multi-resolution mesh", content_type=BINARY, whole=True, immutable=True
     )
     MESH_FRAGMENTS = ObjectRule(
         what="fragments of a multi-resolution mesh", content_type=BINARY, whole=False, immutable=True
     )
     LEGACY_MANIFEST = ObjectRule(
-        what="manifest of a single-resolution mesh",
-        content_type=JSON,
-        whole=True,
-        immutable=True,
-        names=r"[0-9]+:[0-9]+",
+        what="manifest of a single-resolution mesh", content_type=JSON, whole=True, immutable=True
     )
     LEGACY_FRAGMENT = ObjectRule(
         what="fragment of a single-resolution mesh", content_type=BINARY, whole=True, immutable=True
     )
-    COLLECTION = ObjectRule(
-        what="list of the datasets of a collection",
-        content_type=JSON,
-        whole=True,
-        immutable=False,
-        names=r"precast\.json",
-    )
-    SEGMENT_PROPERTIES = ObjectRule(
-        what="segment properties", content_type=JSON, whole=True, immutable=False, names="info"
-    )
+    SEGMENT_PROPERTIES = ObjectRule(what="segment properties", content_type=JSON, whole=True, immutable=False)
+    COLLECTION = ObjectRule(what="list of datasets", content_type=JSON, whole=True, immutable=False)
+    OTHER = ObjectRule(what="chunk, fragment, skeleton or annotations", content_type=BINARY, whole=True, immutable=True)
 
     @property
     def rule(self) -> ObjectRule:
@@ -116,3 +93,31 @@ INFO_KEY = "info"
 PROVENANCE_KEY = "provenance"
 LABEL_TABLE_KEY = "label_table.npy"
 SEGMENT_PROPERTIES_DIRECTORY = "segment_properties"
+COLLECTION_KEY = "precast.json"
+
+KINDS_BY_NAME = {
+    INFO_KEY: ObjectKind.INFO,
+    PROVENANCE_KEY: ObjectKind.PROVENANCE,
+    LABEL_TABLE_KEY: ObjectKind.LABEL_TABLE,
+    COLLECTION_KEY: ObjectKind.COLLECTION,
+}
+"""Kinds that a name tells, whatever directory it is in."""
+
+KINDS_BY_SUFFIX = {
+    ".shard": ObjectKind.SHARD,
+    ".index": ObjectKind.MESH_MANIFEST,
+    ":0": ObjectKind.LEGACY_MANIFEST,
+}
+"""Kinds that the end of a name tells."""
+
+
+def kind_of(key: str) -> ObjectKind:
+    """Return the kind of a stored object as far as its name tells it.
+
+    What is called by numbers alone, or as its writer liked, may be one of several kinds; they are served alike, but for
+    the fragments of multi-resolution meshes, which the ``info`` beside them tells.
+    """
+    name = key.rpartition("/")[2]
+    if name in KINDS_BY_NAME:
+        return KINDS_BY_NAME[name]
+    return next((kind for suffix, kind in KINDS_BY_SUFFIX.items() if name.endswith(suffix)), ObjectKind.OTHER)
