@@ -121,6 +121,9 @@ class Viewer:
             ready = self.page.evaluate("() => window.viewer !== undefined && window.viewer.isReady()")
             quiet = quiet + 1 if ready and len(self.requests) == seen else 0
             seen = len(self.requests)
+        said = self.page.evaluate("() => document.getElementById('neuroglancer-status-container')?.innerText ?? ''")
+        if said:
+            self.problems.append(f"status line: {said}")
 
     def picture(self, path: Path) -> npt.NDArray[np.uint8]:
         """Save what the panel shows as a PNG; return its pixels (rows, columns, RGB)."""

@@ -5,19 +5,24 @@ Set ``PRECAST_SCREENSHOTS`` to a folder to keep the pictures.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import neuroglancer
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 import precast
 import viewer_page
+import web_server
+from precast import LinkOptions
 from precast.hosting.addresses import encode_state
+from precast.hosting.configurations import HostingOptions, configure_hosting
 from precast.hosting.frame import WINDOW
 from viewer_page import Viewer
 
@@ -206,3 +211,82 @@ def test_colours_of_several_channels(page: Viewer, tmp_path: Path, pictures: Pat
     )
     assert wrong_share(panels, made.state, 255.0 * np.stack([magenta, green, magenta], axis=-1)) == 0
     assert page.problems == []
+
+
+def test_data_on_a_web_server_with_the_printed_configuration(tmp_path: Path, page: Viewer, pictures: Path) -> None:
+    """Another origin, files packed on the disk, meshes read by ranges: as it is in a laboratory."""
+    web_server.need_server("nginx")
+    x, y, z = grid()
+    labels = some_labels()
+    resolution, offset = (",".join(map(str, vector)) for vector in (VOXEL_NM, OFFSET))
+    options = precast.ConvertOptions(
+        kind="segmentation", resolution=resolution, offset=offset, scales=1, unsharded=True
+    )
+    out = tmp_path / "srv" / "out"
+    precast.convert(labels, out / "cells", options)
+    precast.mesh(out / "cells", precast.MeshOptions(unsharded=True))
+    rgb = np.stack([x * 4, y * 5, z * 6]).astype(np.uint8)
+    write(out / "photo", rgb, "image")
+    port = web_server.free_port()
+    base_url = f"http://127.0.0.1:{port}"
+    text = configure_hosting("nginx", out, HostingOptions(url=base_url, root=tmp_path / "srv")).text
+    with web_server.running("nginx", tmp_path / "run", text, port):
+        made = precast.link(f"{base_url}/out/cells", f"{base_url}/out/photo", options=LinkOptions(viewer=page.client))
+        page.open(made.url)
+        panels = page.panels(pictures / "link-nginx.png")
+        assert page.problems == []
+    colour = np.moveaxis(rgb, 0, -1).astype(np.float64)
+    expected = colour.copy()
+    for one in (7, 2**63 + 5, 99):
+        expected[labels == one] = 0.5 * colour[labels == one] + 0.5 * hash_colour(one)
+    assert wrong_share(panels, made.state, expected) == 0
+    solid = panels[2].astype(int)
+    assert (solid.max(axis=-1) - solid.min(axis=-1) > 60).sum() > 2000
+
+
+def test_skeletons_and_annotations(page: Viewer, tmp_path: Path, pictures: Path) -> None:
+    """Skeletons come with their volume; annotations are a layer of their own. Both are written by other programs."""
+    import neuroglancer.write_annotations as annotations
+    from cloudvolume import CloudVolume
+    from cloudvolume.skeleton import Skeleton
+
+    labels = np.zeros(SIZE[::-1], np.uint64)
+    labels[10:30, 10:20, 10:50] = 7
+    write(tmp_path / "out" / "cells", labels, "segmentation")
+    info = json.loads((tmp_path / "out" / "cells" / "info").read_text())
+    (tmp_path / "out" / "cells" / "info").write_text(json.dumps({**info, "skeletons": "skeletons"}))
+    volume = CloudVolume(f"file://{tmp_path}/out/cells", progress=False, compress=False)
+    volume.skeleton.meta.info = {
+        "@type": "neuroglancer_skeletons",
+        "transform": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0],
+        "vertex_attributes": [],
+    }
+    volume.skeleton.meta.commit_info()
+    ends = (np.array([[12, 12, 20], [48, 12, 20]]) + OFFSET) * VOXEL_NM
+    volume.skeleton.upload(Skeleton(ends.astype(np.float32), np.array([[0, 1]], np.uint32), segid=7))
+    for file in (tmp_path / "out" / "cells" / "skeletons").glob("*.gz"):
+        (file.with_suffix("")).write_bytes(gzip.decompress(file.read_bytes()))
+    space = neuroglancer.CoordinateSpace(names=["x", "y", "z"], units="nm", scales=list(VOXEL_NM))
+    writer = annotations.AnnotationWriter(space, "axis_aligned_bounding_box")
+    low = np.array([20, 30, 10]) + OFFSET
+    writer.add_axis_aligned_bounding_box(low, low + 10)
+    writer.write(tmp_path / "out" / "boxes")
+
+    made = link(page, "out")
+    assert [(layer.name, layer.kind) for layer in made.layers] == [("cells", "segmentation"), ("boxes", "annotation")]
+    assert made.state["layers"][0]["segments"] == ["7"]
+    # Once without annotations: where starting takes more than 0.4 s, the viewer saves its state before it has read all
+    # of it, which fails with a layer of them.
+    page.show({**made.state, "layers": made.state["layers"][:1]})
+    page.open(made.url)
+    panels = page.panels(pictures / "link-skeletons.png")
+    assert page.problems == []
+    asked = {request.path for request in page.requests}
+    assert "out/cells/skeletons/7" in asked
+    assert any(path.startswith("out/boxes/spatial0/") for path in asked)
+    hue = hash_colour(7) > 100
+    solid = panels[2].astype(int)
+    drawn = (solid[..., hue].min(axis=-1) > 100) & (solid[..., ~hue].max(axis=-1) < 80)
+    assert drawn.sum() > 50, "the line of the skeleton"
+    yellow = (solid[..., :2].min(axis=-1) > 200) & (solid[..., 2] < 60)
+    assert yellow.sum() > 50, "the edges of the box"
