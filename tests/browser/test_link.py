@@ -262,13 +262,13 @@ def test_skeletons_and_annotations(page: Viewer, tmp_path: Path, pictures: Path)
         "vertex_attributes": [],
     }
     volume.skeleton.meta.commit_info()
-    ends = (np.array([[12, 12, 20], [48, 12, 20]]) + OFFSET) * VOXEL_NM
+    ends = (np.array([[12, 40.5, 20.5], [48, 40.5, 20.5]]) + OFFSET) * VOXEL_NM
     volume.skeleton.upload(Skeleton(ends.astype(np.float32), np.array([[0, 1]], np.uint32), segid=7))
     for file in (tmp_path / "out" / "cells" / "skeletons").glob("*.gz"):
         (file.with_suffix("")).write_bytes(gzip.decompress(file.read_bytes()))
     space = neuroglancer.CoordinateSpace(names=["x", "y", "z"], units="nm", scales=list(VOXEL_NM))
     writer = annotations.AnnotationWriter(space, "axis_aligned_bounding_box")
-    low = np.array([20, 30, 10]) + OFFSET
+    low = np.array([20, 25, 10]) + OFFSET
     writer.add_axis_aligned_bounding_box(low, low + 10)
     writer.write(tmp_path / "out" / "boxes")
 
@@ -284,9 +284,13 @@ def test_skeletons_and_annotations(page: Viewer, tmp_path: Path, pictures: Path)
     asked = {request.path for request in page.requests}
     assert "out/cells/skeletons/7" in asked
     assert any(path.startswith("out/boxes/spatial0/") for path in asked)
-    hue = hash_colour(7) > 100
     solid = panels[2].astype(int)
-    drawn = (solid[..., hue].min(axis=-1) > 100) & (solid[..., ~hue].max(axis=-1) < 80)
-    assert drawn.sum() > 50, "the line of the skeleton"
+    drawn = np.abs(solid - hash_colour(7)).max(axis=-1) < 40
+    # the line lies 16 voxels below the middle, in its plane, and is 36 voxels long
+    height = drawn.shape[0]
+    per_voxel = height / made.state["projectionScale"]
+    at = round(height / 2 + 16 * per_voxel)
+    assert drawn[at - 3 : at + 4].any(axis=0).sum() == pytest.approx(36 * per_voxel, abs=4)
+    assert not drawn[at + 4 :].any()
     yellow = (solid[..., :2].min(axis=-1) > 200) & (solid[..., 2] < 60)
     assert yellow.sum() > 50, "the edges of the box"

@@ -372,6 +372,15 @@ def test_only_objects_that_have_a_mesh_are_the_largest(tmp_path: Path) -> None:
     assert chosen(folder, "all") == [str(100 - k) for k in range(6)]
 
 
+def test_objects_with_meshes_are_found_behind_many_without(tmp_path: Path, monkeypatch: Any) -> None:
+    folder = convert(tmp_path / "labels", labels(), kind="segmentation")
+    precast.mesh(folder, precast.MeshOptions(include=(96, 95), no_properties=True))
+    for look_ups in (0, 1, 2, 100):
+        monkeypatch.setattr("precast.hosting.segments.LOOK_UPS", look_ups)
+        assert chosen(folder, "largest:1") == ["96"]
+        assert chosen(folder, "largest:5") == ["96", "95"]
+
+
 def test_there_is_an_end_to_what_is_selected_by_itself(tmp_path: Path) -> None:
     many = np.zeros((8, 40, 40), np.uint32)
     many[2, ::2, ::2] = np.arange(1, 401).reshape(20, 20)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from precast.dataset import Layer, Scale, Volume
+from precast.dataset import Layer, Scale, Volume, VolumeMeshes
 from precast.dataset.label_table import read_label_table
 from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError, PrecastError, UsageError
 from precast.findings import Finding, Severity
@@ -29,6 +29,9 @@ DEFAULT_LARGEST = 30
 
 COUNTED_BYTES = 64 << 20
 """Most voxels of the coarsest scale that are counted where nothing tells the sizes of objects."""
+
+LOOK_UPS = 100
+"""Objects beyond those that are wanted whose mesh is looked for one by one."""
 
 MOST_BYTES = 1 << 26
 """Most bytes of a file of ids."""
@@ -198,11 +201,15 @@ def _shown(layer: Layer, ids: Array, choice: SegmentChoice) -> Iterator[int]:
     meshes = None
     if choice.largest is not None and isinstance(layer.store, LocalStore) and layer.volume is not None:
         meshes = layer.volume.meshes if layer.volume.info.mesh is not None else None
-    given = 0
-    for one in ids.tolist():
-        if given == wanted:
-            return
-        if meshes is not None and one not in meshes:
-            continue
-        given += 1
-        yield one
+    if meshes is not None:
+        ids = _meshed(ids, meshes, wanted)
+    yield from ids[:wanted].tolist()
+
+
+def _meshed(ids: Array, meshes: VolumeMeshes, wanted: int) -> Array:
+    """Return the first ids that have a mesh, in their order, as many as are wanted if there are."""
+    first = [one in meshes for one in ids[: wanted + LOOK_UPS].tolist()]
+    if sum(first) >= wanted or len(first) == len(ids):
+        return ids[: len(first)][np.array(first, bool)]
+    found: Array = ids[np.isin(ids, meshes.ids())]  # many have none: list all that do
+    return found
