@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from precast.cli.fields import from_dataclass, given, output_options
+from precast.cli.fields import from_dataclass, given
 from precast.cli.render import document
 from precast.hosting.configurations import BUCKETS, SERVERS, HostingOptions, configure_hosting
 
@@ -17,8 +17,8 @@ __all__ = ["command"]
 @click.argument("server", type=click.Choice((*SERVERS, *BUCKETS)))
 @click.argument("dataset", type=click.Path())
 @from_dataclass(HostingOptions)
-@output_options
-def command(server: str, dataset: str, *, as_json: bool, quiet: bool, **values: Any) -> int:
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout instead of text.")
+def command(server: str, dataset: str, *, as_json: bool, **values: Any) -> int:
     """Print how SERVER is set up so that viewers can read DATASET, a dataset or a directory of some, from it.
 
     For nginx, apache and caddy that is a file of configuration, with the commands for copying in its comments; for s3
@@ -27,6 +27,6 @@ def command(server: str, dataset: str, *, as_json: bool, quiet: bool, **values: 
     made = configure_hosting(server, dataset, HostingOptions(**given(values)))
     if as_json:
         click.echo(document("hosting", made))
-    elif not quiet:
+    else:
         click.echo(made.text, nl=False)
     return 0

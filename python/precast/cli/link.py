@@ -23,7 +23,7 @@ def command(places: tuple[str, ...], *, as_state: bool, as_json: bool, quiet: bo
     """Print the address of a viewer that shows datasets, images under labels, with the largest objects selected.
 
     A PATH or URL is a dataset, a collection or a directory of datasets. Paths need --base-url, the address at which
-    they are served: one directory of datasets at that address itself, a dataset by its name below it.
+    they are served, each under the name of its directory.
     """
     summary = link(*places, options=LinkOptions(**given(values)))
     if as_json:

@@ -47,12 +47,15 @@ class HostingOptions:
 
     url: str | None = field(
         default=None,
-        metadata={"help": f"Address that the data are put below, by name [default: {DEFAULT_URL}].", "metavar": "URL"},
+        metadata={
+            "help": f"Address below which the data will be, by the name of DATASET [default: {DEFAULT_URL}].",
+            "metavar": "URL",
+        },
     )
     root: str | os.PathLike[str] | None = field(
         default=None,
         metadata={
-            "help": f"Directory on the server that is its address without path [default: {DEFAULT_ROOT}].",
+            "help": f"Directory that the server has at its address without a path [default: {DEFAULT_ROOT}].",
             "metavar": "DIR",
         },
     )

@@ -209,7 +209,7 @@ def _shown(layer: Layer, ids: Array, choice: SegmentChoice) -> Iterator[int]:
 def _meshed(ids: Array, meshes: VolumeMeshes, wanted: int) -> Array:
     """Return the first ids that have a mesh, in their order, as many as are wanted if there are."""
     first = [one in meshes for one in ids[: wanted + LOOK_UPS].tolist()]
-    if sum(first) >= wanted or len(first) == len(ids):
-        return ids[: len(first)][np.array(first, bool)]
-    found: Array = ids[np.isin(ids, meshes.ids())]  # many have none: list all that do
+    if sum(first) < wanted and len(first) < len(ids):  # many have none: list all that do
+        first = np.isin(ids, meshes.ids()).tolist()
+    found: Array = ids[: len(first)][np.array(first, bool)]
     return found
