@@ -180,6 +180,7 @@ def test_where_the_data_go(served: Path) -> None:
         {"url": "http://host/$x"},
         {"url": "http://host/?x"},
         {"url": "http://host:port"},
+        {"url": "http://[::1]:8080"},
         {"url": "http://host/.hidden"},
         {"root": "relative"},
         {"root": "/a;b"},
@@ -196,6 +197,14 @@ def test_nothing_odd_gets_into_a_configuration(options: dict[str, str]) -> None:
 
 def test_what_is_served_lies_in_a_directory(served: Path, serve: str, tmp_path: Path) -> None:
     (tmp_path / "x").symlink_to(served / "lab" / "mouse" / "cells")
+    odd = tmp_path / "our data" / "x"
+    odd.parent.mkdir()
+    precast.convert(np.zeros((8, 8, 8), np.uint8), odd, precast.ConvertOptions(resolution=8))
+    assert f" '{odd}/' HOST:/srv/precast/x/\n" in configure_hosting("caddy", odd).text
+    for name in ("two\nlines", "a b", "a;b", "a$b"):
+        odd = odd.rename(tmp_path / name)
+        with pytest.raises(UsageError, match="cannot stand in an address"):
+            configure_hosting("nginx", odd)
     with pytest.raises(UsageError, match="is an address"):
         configure_hosting("nginx", f"{serve}/x")
 

@@ -89,7 +89,7 @@ def _check_url(url: str) -> None:
         raise UsageError(f"--url {url!r} has no valid port", hint=hint) from None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise UsageError(f"--url must be an http or https address without ? and #, got {url!r}", hint=hint)
-    if not re.fullmatch(r"[A-Za-z0-9.\[\]:-]+", parts.netloc) or not PLAIN_PATH.fullmatch(parts.path):
+    if not re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]+)?", parts.netloc) or not PLAIN_PATH.fullmatch(parts.path):
         raise UsageError(f"--url must be plain letters, digits and . _ ~ / + : @ -, got {url!r}", hint=hint)
     if any(part.startswith(".") for part in parts.path.split("/")):
         raise UsageError(f"--url must not have parts that begin with a dot, got {url!r}", hint=hint)
@@ -230,9 +230,9 @@ def site_of(place: str | os.PathLike[str], options: HostingOptions) -> Site:
     if not isinstance(found.store, LocalStore):
         raise UsageError(f"{os.fspath(place)} is an address; what is to be served lies in a directory")
     source = found.store.root.resolve()
-    if not PLAIN_PATH.fullmatch(source.name):
+    if not PLAIN_PATH.fullmatch(source.name) or not str(source).isprintable():
         raise UsageError(
-            f"the name {source.name!r} cannot stand in an address without quotes", hint="rename the directory"
+            f"the name of {str(source)!r} cannot stand in an address as it is", hint="rename the directory"
         )
     meshes = list(_mesh_directories(found))
     return Site(

@@ -7,6 +7,7 @@ begins with a dot is there, and no directory.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 from precast import __version__
@@ -35,10 +36,11 @@ RANGED = names_of([kind for kind in ObjectKind if not kind.rule.whole])
 def _head(site: Site, server: str, steps: list[str]) -> str:
     lines = [f"{server} serves precomputed data at {site.address} (written by precast {__version__})", ""]
     if not site.in_place:
+        source = shlex.quote(f"{site.source}/")
         lines += [
             "Copy the data, what makes them visible last:",
-            f"  rsync -a --exclude='.*' --exclude=info --exclude=precast.json {site.source}/ HOST:{site.target}/",
-            f"  rsync -a --exclude='.*' {site.source}/ HOST:{site.target}/",
+            f"  rsync -a --exclude='.*' --exclude=info --exclude=precast.json {source} HOST:{site.target}/",
+            f"  rsync -a --exclude='.*' {source} HOST:{site.target}/",
         ]
     lines += steps
     lines += ["See whether it is right:", f"  precast check {site.address}"]

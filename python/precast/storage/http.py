@@ -122,6 +122,7 @@ class HttpClient:
                 # a status that is left over after all retries is an answer like any other
                 retry = urllib3.Retry(
                     total=self.retries,
+                    connect=min(self.retries, 1),
                     redirect=5,
                     status_forcelist=RETRIED,
                     backoff_factor=0.3,
