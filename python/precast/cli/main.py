@@ -27,6 +27,8 @@ VERBS = {
     "inspect": "precast.cli.inspect",
     "properties": "precast.cli.properties",
     "export": "precast.cli.export",
+    "link": "precast.cli.link",
+    "hosting": "precast.cli.hosting",
     "sample": "precast.cli.sample",
 }
 
