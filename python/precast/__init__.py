@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from precast.dataset import Scale, SegmentMesh, TriangleMesh, Volume, VolumeMeshes
     from precast.dataset import open_volume as open  # noqa: A004
     from precast.geometry import Box, Vec3, VoxelSize
+    from precast.hosting.server import DataServer, serve
     from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
     from precast.pipelines.export import ExportOptions, ExportSummary, export
     from precast.pipelines.mesh import MeshOptions, MeshPlan, MeshSummary, mesh, plan_meshing
@@ -33,6 +34,7 @@ __all__ = [
     "ConvertOptions",
     "ConvertPlan",
     "ConvertSummary",
+    "DataServer",
     "ExportOptions",
     "ExportSummary",
     "Mesh",
@@ -62,6 +64,7 @@ __all__ = [
     "plan_properties",
     "properties",
     "sample",
+    "serve",
 ]
 
 # Module and attribute; no attribute: the module itself.
@@ -98,6 +101,8 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "export": ("precast.pipelines.export", "export"),
     "SampleOptions": ("precast.pipelines.sample", "SampleOptions"),
     "sample": ("precast.pipelines.sample", "sample"),
+    "DataServer": ("precast.hosting.server", "DataServer"),
+    "serve": ("precast.hosting.server", "serve"),
 }
 
 
