@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from precast.dataset import Scale, SegmentMesh, TriangleMesh, Volume, VolumeMeshes
     from precast.dataset import open_volume as open  # noqa: A004
     from precast.geometry import Box, Vec3, VoxelSize
-    from precast.hosting.server import DataServer, serve
+    from precast.hosting.server import DataServer, ServeOptions, serve
     from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
     from precast.pipelines.export import ExportOptions, ExportSummary, export
     from precast.pipelines.mesh import MeshOptions, MeshPlan, MeshSummary, mesh, plan_meshing
@@ -46,6 +46,7 @@ __all__ = [
     "SampleOptions",
     "Scale",
     "SegmentMesh",
+    "ServeOptions",
     "SurfaceMap",
     "TriangleMesh",
     "Vec3",
@@ -101,6 +102,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "export": ("precast.pipelines.export", "export"),
     "SampleOptions": ("precast.pipelines.sample", "SampleOptions"),
     "sample": ("precast.pipelines.sample", "sample"),
+    "ServeOptions": ("precast.hosting.server", "ServeOptions"),
     "DataServer": ("precast.hosting.server", "DataServer"),
     "serve": ("precast.hosting.server", "serve"),
 }

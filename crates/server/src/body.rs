@@ -7,13 +7,15 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// What is read from a file at once: a connection holds two or three of these at most.
 pub const PIECE: usize = 256 << 10;
+/// Less than this is read into memory of its own.
+const SMALL: usize = 16 << 10;
 
 /// Some of a body.
 pub enum Part {
@@ -51,7 +53,7 @@ impl Part {
             Self::File { file, start, end } => {
                 let next = end.min(start + PIECE as u64);
                 let bytes = read_at(&file, start, (next - start) as usize)?;
-                Ok((bytes.into(), (next < end).then_some(Self::File { file, start: next, end })))
+                Ok((bytes, (next < end).then_some(Self::File { file, start: next, end })))
             }
             Self::Inflated { path, start, end } => {
                 let mut inflater = Inflater::open(&path)?;
@@ -157,20 +159,58 @@ impl HttpBody for Body {
     }
 }
 
-/// Reads exactly `count` bytes. A file that has become shorter is an error: the client was told how many would come.
-fn read_at(file: &File, start: u64, count: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; count];
-    #[cfg(unix)]
-    std::os::unix::fs::FileExt::read_exact_at(file, &mut bytes, start)?;
-    #[cfg(windows)]
-    {
-        let mut filled = 0;
-        while filled < count {
-            match std::os::windows::fs::FileExt::seek_read(file, &mut bytes[filled..], start + filled as u64)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                got => filled += got,
-            }
+/// Buffers that were sent and can be filled again: getting fresh memory from the system costs more than reading into it.
+static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// Spare buffers that are kept, 16 MiB of them.
+const MOST_SPARE: usize = 64;
+
+/// A full buffer that goes back to the spare ones when it has been sent.
+struct Buffer {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.count]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < MOST_SPARE {
+            spare.push(std::mem::take(&mut self.bytes));
         }
     }
-    Ok(bytes)
+}
+
+/// Reads exactly `count` bytes. A file that has become shorter is an error: the client was told how many would come.
+fn read_at(file: &File, start: u64, count: usize) -> io::Result<Bytes> {
+    if count < SMALL {
+        let mut bytes = vec![0; count];
+        fill(file, &mut bytes, start)?;
+        return Ok(bytes.into());
+    }
+    let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let mut buffer = Buffer { bytes: spare.unwrap_or_else(|| vec![0; PIECE]), count };
+    fill(file, &mut buffer.bytes[..count], start)?;
+    Ok(Bytes::from_owner(buffer))
+}
+
+#[cfg(unix)]
+fn fill(file: &File, bytes: &mut [u8], start: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, start)
+}
+
+#[cfg(windows)]
+fn fill(file: &File, bytes: &mut [u8], start: u64) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match std::os::windows::fs::FileExt::seek_read(file, &mut bytes[filled..], start + filled as u64)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            got => filled += got,
+        }
+    }
+    Ok(())
 }

@@ -8,11 +8,13 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
+from precast.cli.fields import from_dataclass, given
 from precast.cli.render import print_findings
-from precast.hosting.server import DEFAULT_PORT, DataServer
+from precast.hosting.server import DataServer, ServeOptions
 
 __all__ = ["command", "until_ended"]
 
@@ -22,30 +24,10 @@ FILES_WANTED = 65536
 
 @click.command("serve")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(), metavar="PATH...")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0: any that is free."
-)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind; 0.0.0.0 is every one.")
-@click.option(
-    "--allow-host", "allow_hosts", multiple=True, metavar="NAME", help="Answer to this host name too; repeatable."
-)
-@click.option("--private", is_flag=True, help="Put a path that nobody can guess in front of everything.")
-@click.option("--no-cache", is_flag=True, help="Browsers ask each time whether data changed; else after an hour.")
+@from_dataclass(ServeOptions)
 @click.option("--browser/--no-browser", default=False, show_default=True, help="Open the list of datasets.")
-@click.option("--verbose", "-v", is_flag=True, help="Print every request on stderr.")
 @click.option("--quiet", "-q", is_flag=True, help="Print the address alone.")
-def command(  # noqa: PLR0913  # one per option
-    paths: Sequence[str],
-    *,
-    port: int,
-    host: str,
-    allow_hosts: Sequence[str],
-    private: bool,
-    no_cache: bool,
-    browser: bool,
-    verbose: bool,
-    quiet: bool,
-) -> int:
+def command(paths: Sequence[str], *, browser: bool, quiet: bool, **values: Any) -> int:
     """Serve datasets to viewers until Ctrl-C.
 
     Each PATH is a dataset, a collection, or a directory of datasets. The first line of output is the address, printed
@@ -64,12 +46,8 @@ def command(  # noqa: PLR0913  # one per option
 
             webbrowser.open(server.url)
 
-    return until_ended(
-        lambda: DataServer(
-            paths, port=port, host=host, private=private, allow_hosts=allow_hosts, cache=not no_cache, verbose=verbose
-        ),
-        announce,
-    )
+    options = ServeOptions(**given(values))
+    return until_ended(lambda: DataServer(paths, options), announce)
 
 
 def text(server: DataServer) -> str:

@@ -11,12 +11,16 @@ from pathlib import Path
 
 from precast.errors import FormatError, UsageError
 from precast.findings import Finding, Severity
+from precast.kernels import gzip_decompress
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY
 from precast.storage.base import translate_os_error
 
 __all__ = ["Place", "find_places"]
 
 WORK_DIRECTORY = ".precast"
+MOST_INFO_BYTES = 1 << 30
+DATASET_TYPES = (None, "neuroglancer_multiscale_volume", "neuroglancer_annotations_v1")
+"""``@type``s of what is a dataset of its own; old volumes have none."""
 RESERVED = ("v", "events", "state")
 """First segments that the viewer's client needs for itself."""
 
@@ -126,7 +130,7 @@ def _look(root: Path, name: str, findings: list[Finding]) -> Place:
     if not place.collection:
         findings.append(
             Finding(
-                code="PC701",
+                code="PC980",
                 severity=Severity.WARNING,
                 where=str(root),
                 message="there is no info file, so nothing of it is served until there is one",
@@ -146,7 +150,19 @@ def _children(root: Path) -> list[str]:
         names = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise translate_os_error(error, "listing", root) from None
-    return [name for name in names if is_complete(root / name)]
+    return [name for name in names if _is_dataset(root / name)]
+
+
+def _is_dataset(root: Path) -> bool:
+    """Return whether a directory holds a dataset, and not a part of one: the meshes of a volume that is not complete."""
+    for name in (INFO_KEY, f"{INFO_KEY}.gz"):
+        try:
+            text = (root / name).read_bytes()
+            kind = json.loads(gzip_decompress(text, MOST_INFO_BYTES) if name.endswith(".gz") else text).get("@type")
+        except (OSError, ValueError, AttributeError):
+            continue
+        return kind in DATASET_TYPES
+    return False
 
 
 def _listed(text: bytes, where: Path) -> list[str]:
@@ -169,7 +185,7 @@ def _is_within(root: Path, layer: str, findings: list[Finding]) -> bool:
         return True
     findings.append(
         Finding(
-            code="PC702",
+            code="PC981",
             severity=Severity.WARNING,
             where=str(root / layer),
             message="this layer is a symbolic link, and is not served with its collection",

@@ -3,7 +3,7 @@
 >>> import numpy, precast, tempfile, urllib.request
 >>> folder = tempfile.mkdtemp() + "/labels"
 >>> summary = precast.convert(numpy.ones((8, 8, 8), "u4"), folder, precast.ConvertOptions(resolution="8"))
->>> with precast.serve([folder], port=0) as server:
+>>> with precast.serve(folder, precast.ServeOptions(port=0)) as server:
 ...     urllib.request.urlopen(server.datasets[0].url + "/info").status
 200
 """
@@ -17,7 +17,7 @@ import secrets
 import socket
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 
@@ -37,7 +37,7 @@ from precast.precomputed.objects import (
 )
 from precast.storage.base import translate_os_error
 
-__all__ = ["DEFAULT_PORT", "DataServer", "ServedDataset", "serve"]
+__all__ = ["DEFAULT_PORT", "DataServer", "ServeOptions", "ServedDataset", "serve"]
 
 DEFAULT_PORT = 9000
 LOOPBACK = "127.0.0.1"
@@ -99,26 +99,62 @@ class _Settings:
     verbose: bool
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServeOptions:
+    """How to serve.
+
+    Raises
+    ------
+    UsageError
+        If a value is not allowed; the text says what is.
+    """
+
+    port: int = field(
+        default=DEFAULT_PORT, metadata={"help": "Port; 0 is any that is free.", "bounds": (0, 65535), "metavar": "PORT"}
+    )
+    host: str = field(
+        default=LOOPBACK,
+        metadata={"help": "Address to bind; 0.0.0.0 is every one, so that other machines can read all of it."},
+    )
+    allow_host: str | None = field(
+        default=None,
+        metadata={
+            "help": "Host names, by commas, that it answers to beside those of this machine.",
+            "metavar": "NAMES",
+        },
+    )
+    private: bool = field(
+        default=False,
+        metadata={"help": "Put a path that nobody can guess in front; else any web page can read the data."},
+    )
+    no_cache: bool = field(
+        default=False,
+        metadata={"help": "Let browsers ask each time whether data changed, instead of after an hour."},
+    )
+    verbose: bool = field(default=False, metadata={"help": "Print every request on stderr."})
+
+    def __post_init__(self) -> None:
+        spec = next(spec for spec in fields(self) if spec.name == "port")
+        low, high = spec.metadata["bounds"]
+        if not isinstance(self.port, int) or isinstance(self.port, bool) or not low <= self.port <= high:
+            raise UsageError(f"--port must be a whole number from {low} to {high}, got {self.port!r}")
+        self.allowed_hosts()
+
+    def allowed_hosts(self) -> tuple[str, ...]:
+        """Return the names of ``allow_host`` without ports and brackets."""
+        return tuple(_host_name(text) for text in (self.allow_host or "").split(",") if text)
+
+
 class DataServer:
     """A server that answers from when it is made until it is closed.
 
     Parameters
     ----------
     paths
-        Datasets, collections (directories with ``precast.json``), directories of datasets. Each is served under its base
-        name; where two have the same, the later ones get a number.
-    port
-        0 is any that is free.
-    host
-        Address or name to bind; one that other machines reach shows the data to all of them.
-    private
-        Put a path in front that nobody can guess; without it any web page that the user opens can read the data.
-    allow_hosts
-        Further names that requests may be for, beside those of this machine.
-    cache
-        Whether browsers may keep data for an hour; else they ask each time whether it is still the same.
-    verbose
-        Tell every request on standard error.
+        Datasets, collections (directories with ``precast.json``), directories of datasets. Each is served under its
+        base name; where two have the same, the later ones get a number.
+    options
+        How; its defaults if None.
 
     Attributes
     ----------
@@ -152,21 +188,11 @@ class DataServer:
     datasets: tuple[ServedDataset, ...]
     findings: tuple[Finding, ...]
 
-    def __init__(
-        self,
-        paths: Sequence[str | os.PathLike[str]],
-        *,
-        port: int = DEFAULT_PORT,
-        host: str = LOOPBACK,
-        private: bool = False,
-        allow_hosts: Sequence[str] = (),
-        cache: bool = True,
-        verbose: bool = False,
-    ) -> None:
-        if not 0 <= port <= 65535:
-            raise UsageError(f"port must be 0 to 65535, got {port}")
+    def __init__(self, paths: Sequence[str | os.PathLike[str]], options: ServeOptions | None = None) -> None:
+        options = options or ServeOptions()
+        host, port = options.host, options.port
         self.places, self.findings = find_places(paths)
-        secret = secrets.token_urlsafe(SECRET_BYTES) if private else None
+        secret = secrets.token_urlsafe(SECRET_BYTES) if options.private else None
         address = _address(host)
         names = _datasets(self.places)
         settings = _Settings(
@@ -177,12 +203,12 @@ class DataServer:
                 for place in self.places
                 if place.listed
             ],
-            rules=_rules_of_objects(cache=cache),
+            rules=_rules_of_objects(cache=not options.no_cache),
             ranged_types=[MESH_TYPES["multilod_draco"]],
-            hosts=_hosts(host, address, allow_hosts),
+            hosts=_hosts(host, address, options.allowed_hosts()),
             any_address=address.is_unspecified,
             exposed_headers=", ".join(EXPOSED_HEADERS),
-            verbose=verbose,
+            verbose=options.verbose,
         )
         try:
             self._server = kernels.HttpServer(str(address), port, _threads(), settings)
@@ -209,8 +235,8 @@ class DataServer:
         path
             Relative to :attr:`url`, such as ``events/abc``; empty for the page at the root.
         handler
-            Answers requests of any method but ``OPTIONS``. One that fails is told on standard error, and its client gets
-            a 500.
+            Answers requests of any method but ``OPTIONS``. One that fails is told on standard error, and its client
+            gets a 500.
         """
 
         def call(
@@ -264,12 +290,7 @@ class DataServer:
 
 
 def serve(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    *,
-    port: int = DEFAULT_PORT,
-    host: str = LOOPBACK,
-    private: bool = False,
-    allow_hosts: Sequence[str] = (),
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], options: ServeOptions | None = None
 ) -> DataServer:
     """Serve datasets in the background until the server that is returned is closed.
 
@@ -277,11 +298,10 @@ def serve(
     ----------
     paths
         A dataset, a collection or a directory of datasets, or several of them.
-    port, host, private, allow_hosts
-        As for :class:`DataServer`.
+    options
+        How; by default at port 9000 of this machine, for this machine alone.
     """
-    several = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    return DataServer(several, port=port, host=host, private=private, allow_hosts=allow_hosts)
+    return DataServer([paths] if isinstance(paths, str | os.PathLike) else list(paths), options)
 
 
 def _threads() -> int:
@@ -353,17 +373,19 @@ def _hosts(host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address, ot
     names = {"localhost", LOOPBACK, "::1", str(address), host.strip("[]")}
     if not address.is_loopback:
         names |= {socket.gethostname(), socket.getfqdn()}
-    for other in others:
-        try:
-            parts = urllib.parse.urlsplit(f"//{other}")
-            good = parts.netloc == other and parts.username is None and not other.isspace()
-            name = parts.hostname if good else None
-        except ValueError:
-            name = None
-        if not name or any(letter in name for letter in "*, "):
-            raise UsageError(f"--allow-host {other!r} is not a host name", hint="give a name such as lab.example.org")
-        names.add(name)
+    names |= set(others)
     return {name.lower().removesuffix(".") for name in names}
+
+
+def _host_name(text: str) -> str:
+    try:
+        parts = urllib.parse.urlsplit(f"//{text}")
+        name = parts.hostname if parts.netloc == text and parts.username is None else None
+    except ValueError:
+        name = None
+    if not name or "*" in name or not name.isprintable() or " " in name:
+        raise UsageError(f"--allow-host {text!r} is not a host name", hint="give a name such as lab.example.org")
+    return name
 
 
 def _refused(error: OSError, host: str, port: int) -> PrecastError:
