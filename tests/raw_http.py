@@ -1,4 +1,4 @@
-"""HTTP by hand: bytes go into a socket, and what comes back is read after RFC 9112, so that no library mends anything."""
+"""HTTP by hand: bytes go into a socket, what comes back is read after RFC 9112; no library mends anything."""
 
 from __future__ import annotations
 
@@ -113,7 +113,9 @@ class Connection:
         return b"".join(pieces)
 
 
-def ask(port: int, method: str, path: str | bytes, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
+def ask(
+    port: int, method: str, path: str | bytes, headers: Mapping[str, str] | None = None, body: bytes = b""
+) -> Answer:
     """Send one request on a connection of its own."""
     with Connection(port) as connection:
         return connection.ask(method, path, headers, body)

@@ -61,9 +61,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def port(dataset: Path) -> Iterator[int]:
     with precast.serve(dataset, OPTIONS) as server:
         assert server.url == f"http://127.0.0.1:{server.port}/"
-        assert [(one.name, one.url, one.ready) for one in server.datasets] == [
-            ("labels", f"{server.url}labels", True)
-        ]
+        assert [(one.name, one.url, one.ready) for one in server.datasets] == [("labels", f"{server.url}labels", True)]
         yield server.port
 
 
@@ -91,7 +89,7 @@ def test_every_kind_of_object_has_its_headers(port: int, path: str, kind: Object
     assert (answer.status, answer.body) == (200, body)
     assert answer.headers["content-type"] == kind.rule.content_type
     assert answer.headers["cache-control"] == kind.rule.cache_control()
-    assert ("no-cache" == answer.headers["cache-control"]) is not kind.rule.immutable
+    assert (answer.headers["cache-control"] == "no-cache") is not kind.rule.immutable
     assert answer.headers["accept-ranges"] == "bytes"
     assert answer.headers["access-control-expose-headers"].split(", ") == list(EXPOSED_HEADERS)
     assert answer.origins == "*"

@@ -153,23 +153,38 @@ impl Callable {
         let body = match body.cast::<PyBytes>() {
             Ok(bytes) => HandlerBody::Bytes(bytes.as_bytes().to_vec()),
             Err(_) => {
-                let iterator = body.try_iter()?.unbind();
-                HandlerBody::Stream(Box::new(move || {
-                    Python::try_attach(|py| next(iterator.bind(py).as_any())).flatten()
-                }))
+                let pieces = Pieces(Some(body.try_iter()?.into_any().unbind()));
+                HandlerBody::Stream(Box::new(move || pieces.next()))
             }
         };
         Ok(HandlerResponse { status, headers, body })
     }
 }
 
-fn next(iterator: &Bound<'_, PyAny>) -> Option<io::Result<Vec<u8>>> {
-    let py = iterator.py();
-    let piece = iterator.call_method0("__next__").and_then(|item| Ok(item.cast::<PyBytes>()?.as_bytes().to_vec()));
-    match piece {
-        Ok(bytes) => Some(Ok(bytes)),
-        Err(error) if error.is_instance_of::<PyStopIteration>(py) => None,
-        Err(error) => Some(Err(io::Error::other(told(py, &error)))),
+/// An iterator of Python that returns the pieces of a body.
+struct Pieces(Option<Py<PyAny>>);
+
+impl Pieces {
+    fn next(&self) -> Option<io::Result<Vec<u8>>> {
+        let iterator = self.0.as_ref()?;
+        Python::try_attach(|py| {
+            let item = iterator.bind(py).call_method0("__next__");
+            match item.and_then(|item| Ok(item.cast::<PyBytes>()?.as_bytes().to_vec())) {
+                Ok(bytes) => Some(Ok(bytes)),
+                Err(error) if error.is_instance_of::<PyStopIteration>(py) => None,
+                Err(error) => Some(Err(io::Error::other(told(py, &error)))),
+            }
+        })
+        .flatten()
+    }
+}
+
+impl Drop for Pieces {
+    /// Lets go now, not when Python happens to be entered again: a generator cleans up then.
+    fn drop(&mut self) {
+        if let Some(iterator) = self.0.take() {
+            Python::try_attach(|py| iterator.drop_ref(py));
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// What is read from a file at once: a connection holds two or three of these at most.
-pub const PIECE: usize = 256 << 10;
+pub const PIECE: usize = 128 << 10;
 /// Less than this is read into memory of its own.
 const SMALL: usize = 16 << 10;
 
@@ -96,7 +96,7 @@ impl Body {
 
     /// Reads the first piece now, because this thread may block, and the one that sends may not.
     pub fn primed(mut self) -> io::Result<Self> {
-        if matches!(self.parts.front(), Some(Part::File { .. } | Part::Inflated { .. })) {
+        if std::env::var_os("UNPRIMED").is_none() && matches!(self.parts.front(), Some(Part::File { .. } | Part::Inflated { .. })) {
             let (bytes, rest) = self.parts.pop_front().map_or(Ok((Bytes::new(), None)), Part::split)?;
             self.put_back(rest);
             self.parts.push_front(Part::Bytes(bytes));
@@ -142,7 +142,13 @@ impl HttpBody for Body {
                         Some(item) => return Poll::Ready(Some(item.map(|bytes| Frame::data(bytes.into())))),
                     }
                 }
-                Some(part) => self.reading = Some(spawn_blocking(|| part.split())),
+                Some(part) => match at_once(part)? {
+                    Ok((bytes, rest)) => {
+                        self.put_back(rest);
+                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                    }
+                    Err(part) => self.reading = Some(spawn_blocking(|| part.split())),
+                },
             }
         }
     }
@@ -159,15 +165,55 @@ impl HttpBody for Body {
     }
 }
 
+/// Takes the first piece off if it lies in the system's memory, so that reading it does not block; else returns the part.
+fn at_once(part: Part) -> io::Result<Result<(Bytes, Option<Part>), Part>> {
+    let Part::File { file, start, end } = part else { return Ok(Err(part)) };
+    let next = end.min(start + PIECE as u64);
+    let mut buffer = Buffer::new((next - start) as usize);
+    if !fill_at_once(&file, buffer.as_mut(), start)? {
+        return Ok(Err(Part::File { file, start, end }));
+    }
+    Ok(Ok((Bytes::from_owner(buffer), (next < end).then_some(Part::File { file, start: next, end }))))
+}
+
+/// Fills a buffer if that takes no waiting for the disk; returns whether it did.
+#[cfg(target_os = "linux")]
+fn fill_at_once(file: &File, bytes: &mut [u8], start: u64) -> io::Result<bool> {
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    let count = bytes.len();
+    match preadv2(file, &mut [io::IoSliceMut::new(bytes)], start, ReadWriteFlags::NOWAIT) {
+        Ok(got) => Ok(got == count),
+        // not in memory, or not to be known on this file system
+        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn fill_at_once(_: &File, _: &mut [u8], _: u64) -> io::Result<bool> {
+    Ok(false)
+}
+
 /// Buffers that were sent and can be filled again: getting fresh memory from the system costs more than reading into it.
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 /// Spare buffers that are kept, 16 MiB of them.
 const MOST_SPARE: usize = 64;
 
-/// A full buffer that goes back to the spare ones when it has been sent.
+/// Memory that goes back to the spare buffers when it has been sent.
 struct Buffer {
     bytes: Vec<u8>,
     count: usize,
+}
+
+impl Buffer {
+    /// Returns a buffer of `count` bytes, at most [`PIECE`], of whatever value.
+    fn new(count: usize) -> Self {
+        if count < SMALL {
+            return Self { bytes: vec![0; count], count };
+        }
+        let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Self { bytes: spare.unwrap_or_else(|| vec![0; PIECE]), count }
+    }
 }
 
 impl AsRef<[u8]> for Buffer {
@@ -176,25 +222,27 @@ impl AsRef<[u8]> for Buffer {
     }
 }
 
+impl AsMut<[u8]> for Buffer {
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.count]
+    }
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < MOST_SPARE {
-            spare.push(std::mem::take(&mut self.bytes));
+        if self.bytes.len() == PIECE {
+            let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+            if spare.len() < MOST_SPARE {
+                spare.push(std::mem::take(&mut self.bytes));
+            }
         }
     }
 }
 
 /// Reads exactly `count` bytes. A file that has become shorter is an error: the client was told how many would come.
 fn read_at(file: &File, start: u64, count: usize) -> io::Result<Bytes> {
-    if count < SMALL {
-        let mut bytes = vec![0; count];
-        fill(file, &mut bytes, start)?;
-        return Ok(bytes.into());
-    }
-    let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let mut buffer = Buffer { bytes: spare.unwrap_or_else(|| vec![0; PIECE]), count };
-    fill(file, &mut buffer.bytes[..count], start)?;
+    let mut buffer = Buffer::new(count);
+    fill(file, buffer.as_mut(), start)?;
     Ok(Bytes::from_owner(buffer))
 }
 

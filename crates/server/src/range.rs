@@ -16,7 +16,8 @@ const MOST_PARTS: usize = 64;
 
 /// Reads the value of a `Range` header for a representation of `length` bytes.
 pub fn parse(value: &[u8], length: u64) -> Wanted {
-    let Ok(text) = std::str::from_utf8(value) else { return Wanted::Unsatisfiable };
+    // what is not UTF-8 is not a number either
+    let text = String::from_utf8_lossy(value);
     let Some((unit, set)) = text.split_once('=') else { return Wanted::Unsatisfiable };
     let unit = unit.trim_matches([' ', '\t']);
     if !unit.eq_ignore_ascii_case("bytes") {

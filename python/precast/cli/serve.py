@@ -39,8 +39,8 @@ def command(paths: Sequence[str], *, browser: bool, quiet: bool, **values: Any) 
         click.echo(server.url)
         sys.stdout.flush()
         if not quiet:
-            click.echo(text(server), err=True)
             print_findings(server.findings)
+            click.echo(text(server), err=True)
         if browser:
             import webbrowser
 

@@ -154,7 +154,7 @@ def _children(root: Path) -> list[str]:
 
 
 def _is_dataset(root: Path) -> bool:
-    """Return whether a directory holds a dataset, and not a part of one: the meshes of a volume that is not complete."""
+    """Return whether a directory holds a dataset, not a part of one: meshes of a volume that is not complete."""
     for name in (INFO_KEY, f"{INFO_KEY}.gz"):
         try:
             text = (root / name).read_bytes()

@@ -247,7 +247,12 @@ class DataServer:
             named = [("Content-Type", answer.content_type), *answer.headers.items()]
             return answer.status, named, answer.body
 
+        self._check_open()
         self._server.mount(_segments(path, empty=True), call)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("the server is closed", where=self.url)
 
     def mount_files(self, path: str, directory: str | os.PathLike[str], *, index: str = "index.html") -> None:
         """Serve the files of a directory that is no dataset, such as a web page, under a path.
@@ -261,6 +266,7 @@ class DataServer:
         index
             The file that stands for the directory.
         """
+        self._check_open()
         try:
             root = Path(directory).resolve(strict=True)
         except OSError as error:
