@@ -96,7 +96,7 @@ impl Body {
 
     /// Reads the first piece now, because this thread may block, and the one that sends may not.
     pub fn primed(mut self) -> io::Result<Self> {
-        if std::env::var_os("UNPRIMED").is_none() && matches!(self.parts.front(), Some(Part::File { .. } | Part::Inflated { .. })) {
+        if matches!(self.parts.front(), Some(Part::File { .. } | Part::Inflated { .. })) {
             let (bytes, rest) = self.parts.pop_front().map_or(Ok((Bytes::new(), None)), Part::split)?;
             self.put_back(rest);
             self.parts.push_front(Part::Bytes(bytes));
@@ -196,7 +196,7 @@ fn fill_at_once(_: &File, _: &mut [u8], _: u64) -> io::Result<bool> {
 
 /// Buffers that were sent and can be filled again: getting fresh memory from the system costs more than reading into it.
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
-/// Spare buffers that are kept, 16 MiB of them.
+/// Spare buffers that are kept: 8 MiB of them.
 const MOST_SPARE: usize = 64;
 
 /// Memory that goes back to the spare buffers when it has been sent.

@@ -92,7 +92,12 @@ mod tests {
         for value in ["\"b\"", "a", "\"a", "", "\",\"a\",\""] {
             assert_eq!(evaluate(&with(IF_NONE_MATCH, value), tag), Outcome::Proceed, "{value}");
         }
-        for (value, outcome) in [("\"a\"", Outcome::Proceed), ("*", Outcome::Proceed), ("W/\"a\"", Outcome::Failed), ("\"b\"", Outcome::Failed)] {
+        for (value, outcome) in [
+            ("\"a\"", Outcome::Proceed),
+            ("*", Outcome::Proceed),
+            ("W/\"a\"", Outcome::Failed),
+            ("\"b\"", Outcome::Failed),
+        ] {
             assert_eq!(evaluate(&with(IF_MATCH, value), tag), outcome, "{value}");
         }
     }
@@ -108,7 +113,9 @@ mod tests {
 
     #[test]
     fn who_takes_gzip() {
-        for value in ["gzip", "GZIP", "br, gzip;q=0.5", "*", "deflate;q=0, gzip ; q=1", "identity, x-gzip", "gzip;q=0.001"] {
+        for value in
+            ["gzip", "GZIP", "br, gzip;q=0.5", "*", "deflate;q=0, gzip ; q=1", "identity, x-gzip", "gzip;q=0.001"]
+        {
             assert!(takes_gzip(&with(ACCEPT_ENCODING, value)), "{value}");
         }
         for value in ["", "identity", "br", "gzip;q=0", "gzip;Q=0.000, *", "*;q=0", "gzipped"] {

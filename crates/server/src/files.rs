@@ -24,9 +24,18 @@ use std::time::UNIX_EPOCH;
 const INFO_BYTES: u64 = 1 << 20;
 
 /// Answers a `GET` or `HEAD` for the object `key` of a dataset.
-pub fn of_dataset(config: &Config, method: &Method, headers: &HeaderMap, root: &Path, key: &[String]) -> Response<Body> {
+pub fn of_dataset(
+    config: &Config,
+    method: &Method,
+    headers: &HeaderMap,
+    root: &Path,
+    key: &[String],
+) -> Response<Body> {
     if !is_complete(root) {
-        return respond::words(StatusCode::NOT_FOUND, "this dataset has no info (it is not complete yet, or none at all)");
+        return respond::words(
+            StatusCode::NOT_FOUND,
+            "this dataset has no info (it is not complete yet, or none at all)",
+        );
     }
     let Some(name) = key.last() else { return respond::not_found() };
     let rule = config.rules.of(name);
@@ -46,7 +55,13 @@ pub fn of_file(config: &Config, method: &Method, headers: &HeaderMap, path: &Pat
 }
 
 /// Answers a `GET` or `HEAD` for a file below a directory that is no dataset.
-pub fn of_mount(rules: &crate::config::Rules, method: &Method, headers: &HeaderMap, root: &Path, key: &[String]) -> Response<Body> {
+pub fn of_mount(
+    rules: &crate::config::Rules,
+    method: &Method,
+    headers: &HeaderMap,
+    root: &Path,
+    key: &[String],
+) -> Response<Body> {
     let rule = rules.of(key.last().map_or("", String::as_str));
     answer(method, headers, target::find(root, key), |_| (rule, rule.whole))
 }
@@ -222,7 +237,8 @@ fn partial(response: &mut Response<Body>, content: &Content, parts: &[(u64, u64)
         response.headers_mut().insert(CONTENT_RANGE, value);
         Body::new([content.part(part.0, part.1)])
     } else {
-        let boundary = format!("precast-{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1));
+        let boundary =
+            format!("precast-{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1));
         let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let mut all = Vec::new();
         for part in parts {

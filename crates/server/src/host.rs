@@ -45,7 +45,8 @@ fn without_port(authority: &str) -> Option<&str> {
             None => (authority, ""),
         },
     };
-    let port_is_good = rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let port_is_good =
+        rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
     let host_is_good = !host.is_empty() && !host.bytes().any(|byte| matches!(byte, b'@' | b'/' | b' ' | b','));
     (port_is_good && host_is_good).then_some(host)
 }

@@ -22,7 +22,8 @@ pub fn parse(value: &[u8], length: u64) -> Wanted {
     let unit = unit.trim_matches([' ', '\t']);
     if !unit.eq_ignore_ascii_case("bytes") {
         // another unit is to be ignored, but only something that can be a unit is one
-        let token = !unit.is_empty() && unit.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(&byte));
+        let token = !unit.is_empty()
+            && unit.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(&byte));
         return if token { Wanted::Whole } else { Wanted::Unsatisfiable };
     }
     let mut parts = Vec::new();
@@ -70,7 +71,11 @@ fn number(digits: &str) -> Option<u64> {
 
 /// Returns the largest number of ranges that hold the same byte.
 fn overlaps(parts: &[(u64, u64)]) -> usize {
-    parts.iter().map(|&(start, _)| parts.iter().filter(|part| part.0 <= start && start < part.1).count()).max().unwrap_or(0)
+    parts
+        .iter()
+        .map(|&(start, _)| parts.iter().filter(|part| part.0 <= start && start < part.1).count())
+        .max()
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -108,7 +113,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_understood() {
-        for text in ["bytes", "bytes=", "bytes=,", "bytes=5-2", "bytes=a-b", "bytes=1", "bytes=--1", "bytes=1-2-3", "=0-1", "b tes=0-1"] {
+        for text in [
+            "bytes",
+            "bytes=",
+            "bytes=,",
+            "bytes=5-2",
+            "bytes=a-b",
+            "bytes=1",
+            "bytes=--1",
+            "bytes=1-2-3",
+            "=0-1",
+            "b tes=0-1",
+        ] {
             assert_eq!(parse(text.as_bytes(), 10), Wanted::Unsatisfiable, "{text}");
         }
         assert_eq!(parse(b"bytes=\xff-1", 10), Wanted::Unsatisfiable);

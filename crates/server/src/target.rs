@@ -28,7 +28,8 @@ fn hex(digit: u8) -> Option<u8> {
 pub fn is_key(segments: &[String]) -> bool {
     // Windows drops dots and blanks at the end of a name, which would be another name of the same file
     let other_name = |segment: &str| cfg!(windows) && segment.ends_with(['.', ' ']);
-    !segments.is_empty() && segments.iter().all(|segment| !segment.is_empty() && !segment.starts_with('.') && !other_name(segment))
+    !segments.is_empty()
+        && segments.iter().all(|segment| !segment.is_empty() && !segment.starts_with('.') && !other_name(segment))
 }
 
 /// A file that may be served.
@@ -93,7 +94,9 @@ mod tests {
         assert_eq!(segments("/a/b%3A0"), Some(vec!["a".into(), "b:0".into()]));
         assert_eq!(segments("/a%252e/%2525"), Some(vec!["a%2e".into(), "%25".into()]));
         assert_eq!(segments("/"), Some(vec![String::new()]));
-        for path in ["", "a", "*", "/%", "/%2", "/%zz", "/%+1", "/a%2fb", "/a%5Cb", "/a\\b", "/%00", "/a%0d%0ab", "/%ff"] {
+        for path in
+            ["", "a", "*", "/%", "/%2", "/%zz", "/%+1", "/a%2fb", "/a%5Cb", "/a\\b", "/%00", "/a%0d%0ab", "/%ff"]
+        {
             assert_eq!(segments(path), None, "{path}");
         }
     }
