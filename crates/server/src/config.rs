@@ -43,7 +43,7 @@ impl Rules {
 pub struct Place {
     /// Decoded segments of the path.
     pub segments: Vec<String>,
-    /// Absolute, without symbolic links.
+    /// Absolute.
     pub root: PathBuf,
 }
 

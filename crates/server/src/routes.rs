@@ -45,7 +45,7 @@ pub trait Handler: Send + Sync {
 
 /// Files of a directory that is no dataset.
 pub struct FileMount {
-    /// Absolute, without symbolic links.
+    /// Absolute.
     pub root: PathBuf,
     pub rules: Rules,
     /// The file that stands for the directory itself.

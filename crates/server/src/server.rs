@@ -1,8 +1,9 @@
 //! Connections, and the threads behind them.
 
 use crate::config::Config;
-use crate::routes::Mount;
+use crate::routes::{Mount, Mounted};
 use crate::service::{self, Shared};
+use crate::target;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -40,7 +41,10 @@ pub struct Server {
 
 impl Server {
     /// Binds an address, and starts to answer; port 0 is any that is free.
-    pub fn start(config: Config, address: SocketAddr, threads: usize) -> io::Result<Self> {
+    pub fn start(mut config: Config, address: SocketAddr, threads: usize) -> io::Result<Self> {
+        for place in &mut config.datasets {
+            place.root = target::true_path(&place.root);
+        }
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads.max(1))
             .max_blocking_threads(READERS)
@@ -61,7 +65,10 @@ impl Server {
     }
 
     /// Lets something else answer under a path, in place of what answered there.
-    pub fn mount(&self, mount: Mount) {
+    pub fn mount(&self, mut mount: Mount) {
+        if let Mounted::Files(files) = &mut mount.what {
+            files.root = target::true_path(&files.root);
+        }
         let mut mounts = self.shared.mounts.write().unwrap_or_else(PoisonError::into_inner);
         mounts.retain(|other| other.segments != mount.segments);
         mounts.push(Arc::new(mount));

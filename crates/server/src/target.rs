@@ -32,6 +32,12 @@ pub fn is_key(segments: &[String]) -> bool {
         && segments.iter().all(|segment| !segment.is_empty() && !segment.starts_with('.') && !other_name(segment))
 }
 
+/// Returns a path without symbolic links, in the form that the system gives such paths; its last part need not exist yet.
+pub fn true_path(path: &Path) -> PathBuf {
+    let to_be = || Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
+    fs::canonicalize(path).ok().or_else(to_be).unwrap_or_else(|| path.to_owned())
+}
+
 /// A file that may be served.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Found {
@@ -43,7 +49,7 @@ pub struct Found {
 /// Looks for the object `key` below `root`: as it is called, with `.gz` at the end, or with `%3A` for colons, as it is
 /// written where colons cannot be in names. None if there is none, or only one that lies elsewhere.
 ///
-/// `root` is absolute and has no symbolic links in it. Links are followed as long as they stay below it.
+/// `root` is a [`true_path`]. Links are followed as long as they stay below it.
 pub fn find(root: &Path, key: &[String]) -> io::Result<Option<Found>> {
     let plain: PathBuf = key.iter().collect();
     let escaped: PathBuf = key.iter().map(|segment| segment.replace(':', "%3A")).collect();
