@@ -14,7 +14,7 @@ from bench.harness import REPOSITORY, Case, environment, measure
 
 __all__ = ["main"]
 
-_SUITES = ("kernels", "meshing", "whole", "mesh-whole", "memory")
+_SUITES = ("kernels", "meshing", "whole", "mesh-whole", "memory", "serving")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,6 +59,8 @@ def _run(suite: str, options: argparse.Namespace, scratch: Path) -> list[dict[st
         from bench.whole import run
     elif suite == "mesh-whole":
         from bench.mesh_whole import run
+    elif suite == "serving":
+        from bench.serving import run
     else:
         from bench.memory import run
     return run(scratch, repeats=options.repeats or 3, with_precast=with_precast, say=_say)

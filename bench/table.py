@@ -13,7 +13,7 @@ __all__ = ["insert", "main", "render"]
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _BEGIN, _END = "<!-- bench:begin -->", "<!-- bench:end -->"
-_SUITES = ("kernels", "whole", "memory", "meshing", "mesh-whole")
+_SUITES = ("kernels", "whole", "memory", "meshing", "mesh-whole", "serving")
 _PEERS = ("compressed-segmentation", "tensorstore", "tinybrain", "igneous-pipeline", "neuroglancer-scripts")
 _MESH_PEERS = ("zmesh", "pyfqmr", "meshoptimizer", "DracoPy", "igneous-pipeline", "cloud-volume")
 
@@ -63,10 +63,12 @@ def render(documents: Sequence[Document]) -> str:
         "memory": _memory,
         "meshing": _meshing,
         "mesh-whole": _mesh_whole,
+        "serving": _serving,
     }
     for suite in _SUITES:
         if suite in by_suite and any("precast" in case["sides"] for case in by_suite[suite]["cases"]):
-            peers = _MESH_PEERS if suite in ("meshing", "mesh-whole") else _PEERS
+            peers: Sequence[str] = _MESH_PEERS if suite in ("meshing", "mesh-whole") else _PEERS
+            peers = () if suite == "serving" else peers
             parts.append(tables[suite](by_suite[suite]["cases"]) + _where(by_suite[suite]["environment"], peers))
     return "\n".join(parts) if parts else "No figures yet: `make bench` makes them.\n"
 
@@ -251,18 +253,41 @@ def _mesh_whole(cases: Sequence[Mapping[str, Any]]) -> str:
     return text
 
 
+def _serving(cases: Sequence[Mapping[str, Any]]) -> str:
+    text = f"**`precast serve` against {cases[0]['nginx'].removeprefix('nginx version: ')}**, {cases[0]['data']}:\n\n"
+    text += _row("ranges of", "server", "requests per second", "MiB/s", "median", "99 % within", "of nginx", "floor")
+    text += "|---|---|--:|--:|--:|--:|--:|--:|\n"
+    for case in cases:
+        for name, side in case["sides"].items():
+            rate = side["requests_per_second"]
+            ours = name == "precast"
+            text += _row(
+                f"{case['range_bytes'] >> 10:,} KiB",
+                name,
+                f"{rate:,.0f}",
+                f"{rate * case['range_bytes'] / 2**20:,.0f}",
+                f"{side['p50_ms']:.0f} ms",
+                f"{side['p99_ms']:.0f} ms",
+                f"**{100 * rate / case['sides']['nginx']['requests_per_second']:.0f} %**" if ours else "",
+                f"{100 * case['floors']['nginx']:.0f} %" if ours else "",
+            )
+    requests = sum(side["requests"] for case in cases for side in case["sides"].values())
+    return text + f"\n{requests:,.0f} requests, none of which failed.\n"
+
+
 def _mib(count: int) -> str:
     return f"{count / 2**20:,.0f} MiB"
 
 
 def _where(environment: Mapping[str, Any], names: Sequence[str]) -> str:
     versions = environment["versions"]
-    peers = ", ".join(f"{name} {versions[name]}" for name in names)
+    peers = "".join(f"{name} {versions[name]}, " for name in names).removesuffix(", ")
+    peers = f"; {peers}" if peers else ""
     changed = " with uncommitted changes" if environment["uncommitted_changes"] else ""
     return (
         f"\n{environment['processor']}, {environment['cores']} cores, {environment['system']}, Python "
         f"{environment['python']}, numpy {versions['numpy']}; precast {versions['precast']} at "
-        f"{environment['commit'][:12]}{changed}; {peers}; {environment['date']}.\n"
+        f"{environment['commit'][:12]}{changed}{peers}; {environment['date']}.\n"
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from precast.dataset import open_volume as open  # noqa: A004
     from precast.geometry import Box, Vec3, VoxelSize
     from precast.hosting.link import LinkOptions, LinkSummary, link
+    from precast.hosting.server import DataServer, ServeOptions, serve
     from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
     from precast.pipelines.export import ExportOptions, ExportSummary, export
     from precast.pipelines.mesh import MeshOptions, MeshPlan, MeshSummary, mesh, plan_meshing
@@ -34,6 +35,7 @@ __all__ = [
     "ConvertOptions",
     "ConvertPlan",
     "ConvertSummary",
+    "DataServer",
     "ExportOptions",
     "ExportSummary",
     "LinkOptions",
@@ -47,6 +49,7 @@ __all__ = [
     "SampleOptions",
     "Scale",
     "SegmentMesh",
+    "ServeOptions",
     "SurfaceMap",
     "Vec3",
     "Volume",
@@ -65,6 +68,7 @@ __all__ = [
     "plan_properties",
     "properties",
     "sample",
+    "serve",
 ]
 
 # Module and attribute; no attribute: the module itself.
@@ -103,6 +107,9 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "link": ("precast.hosting.link", "link"),
     "SampleOptions": ("precast.pipelines.sample", "SampleOptions"),
     "sample": ("precast.pipelines.sample", "sample"),
+    "ServeOptions": ("precast.hosting.server", "ServeOptions"),
+    "DataServer": ("precast.hosting.server", "DataServer"),
+    "serve": ("precast.hosting.server", "serve"),
 }
 
 

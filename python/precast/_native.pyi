@@ -1,6 +1,6 @@
 """The compiled kernels; use them through :mod:`precast.kernels`, where they are described."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,20 @@ Bytes = bytes | bytearray | memoryview
 __version__: str
 
 class FormatError(ValueError): ...
+
+class DataServer:
+    def __init__(self, address: str, port: int, threads: int, settings: Any) -> None: ...
+    @property
+    def port(self) -> int: ...
+    def mount(
+        self,
+        segments: Sequence[str],
+        handler: Callable[
+            [str, str, str, list[tuple[str, str]], bytes], tuple[int, list[tuple[str, str]], bytes | Iterator[bytes]]
+        ],
+    ) -> None: ...
+    def mount_files(self, segments: Sequence[str], root: str, rules: Any, index: str) -> None: ...
+    def close(self) -> None: ...
 
 def encode_chunks(
     data: npt.NDArray[Any],

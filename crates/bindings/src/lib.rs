@@ -11,6 +11,7 @@ mod error;
 mod gzip;
 mod label_table;
 mod meshes;
+mod server;
 mod simplify;
 mod surface;
 
@@ -42,5 +43,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(draco::draco_encode, module)?)?;
     module.add_function(wrap_pyfunction!(draco::draco_decode, module)?)?;
     module.add_class::<label_table::LabelTable>()?;
+    module.add_class::<server::DataServer>()?;
     Ok(())
 }

@@ -26,6 +26,7 @@ VERBS = {
     "mesh": "precast.cli.mesh",
     "inspect": "precast.cli.inspect",
     "properties": "precast.cli.properties",
+    "serve": "precast.cli.serve",
     "export": "precast.cli.export",
     "link": "precast.cli.link",
     "hosting": "precast.cli.hosting",

@@ -1,0 +1,96 @@
+"""``precast serve``."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import time
+import urllib.parse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from precast.cli.fields import from_dataclass, given
+from precast.cli.render import print_findings
+from precast.hosting.server import DataServer, ServeOptions
+
+__all__ = ["command", "until_ended"]
+
+EXIT_INTERRUPTED = 130
+FILES_WANTED = 65536
+
+
+@click.command("serve")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(), metavar="PATH...")
+@from_dataclass(ServeOptions)
+@click.option("--browser/--no-browser", default=False, show_default=True, help="Open the list of datasets.")
+@click.option("--quiet", "-q", is_flag=True, help="Print the address alone.")
+def command(paths: Sequence[str], *, browser: bool, quiet: bool, **values: Any) -> int:
+    """Serve datasets to viewers until Ctrl-C.
+
+    Each PATH is a dataset, a collection, or a directory of datasets. The first line of output is the address, printed
+    when the server answers.
+    """
+    more_files()
+
+    def announce(server: DataServer) -> None:
+        click.echo(server.url)
+        sys.stdout.flush()
+        if not quiet:
+            print_findings(server.findings)
+            click.echo(text(server), err=True)
+        if browser:
+            import webbrowser
+
+            webbrowser.open(server.url)
+
+    options = ServeOptions(**given(values))
+    return until_ended(lambda: DataServer(paths, options), announce)
+
+
+def text(server: DataServer) -> str:
+    """Return what is served, and who can see it."""
+    lines = [f"  {one.url}|neuroglancer-precomputed:" for one in server.datasets]
+    if server.open_to_others:
+        path = urllib.parse.urlsplit(server.url).path
+        lines.append(
+            f"Other machines reach it at http://{socket.getfqdn()}:{server.port}{path} and can read all of it."
+        )
+    lines.append("Ctrl-C ends it.")
+    return "\n".join(lines)
+
+
+class _EndError(Exception):
+    """Somebody asked this process to end."""
+
+
+def _end(*_: object) -> None:
+    raise _EndError
+
+
+def until_ended(start: Callable[[], DataServer], announce: Callable[[DataServer], None]) -> int:
+    """Start a server, say so, let it work until Ctrl-C or SIGTERM, close it and return the exit code."""
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        with start() as server:
+            announce(server)
+            while True:
+                time.sleep(3600)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except _EndError:
+        return 0
+
+
+def more_files() -> None:
+    """Raise the number of files that this process may have open: a connection is one, and what it is sent another."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(FILES_WANTED, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
