@@ -21,7 +21,7 @@ WORK_DIRECTORY = ".precast"
 MOST_INFO_BYTES = 1 << 30
 DATASET_TYPES = (None, "neuroglancer_multiscale_volume", "neuroglancer_annotations_v1")
 """``@type``s of what is a dataset of its own; old volumes have none."""
-RESERVED = ("v", "events", "state")
+RESERVED = ("v", "events", "state", "action")
 """First segments that the viewer's client needs for itself."""
 
 
@@ -69,14 +69,12 @@ def find_places(paths: Sequence[str | os.PathLike[str]]) -> tuple[tuple[Place, .
     Raises
     ------
     UsageError
-        If there is no path, or one cannot be served.
+        If a path cannot be served.
     ObjectNotFoundError
         If a path does not exist.
     FormatError
         If a ``precast.json`` cannot be read.
     """
-    if not paths:
-        raise UsageError("there is nothing to serve", hint="name at least one dataset")
     places: list[Place] = []
     findings: list[Finding] = []
     taken = set(RESERVED)
