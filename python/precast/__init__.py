@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from precast.geometry import Box, Vec3, VoxelSize
     from precast.hosting.link import LinkOptions, LinkSummary, link
     from precast.hosting.server import DataServer, ServeOptions, serve
+    from precast.hosting.snapshot import SnapshotOptions, SnapshotSummary, snapshot
+    from precast.hosting.state import ViewOptions
+    from precast.hosting.view import View, view
     from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
     from precast.pipelines.export import ExportOptions, ExportSummary, export
     from precast.pipelines.mesh import MeshOptions, MeshPlan, MeshSummary, mesh, plan_meshing
@@ -50,8 +53,12 @@ __all__ = [
     "Scale",
     "SegmentMesh",
     "ServeOptions",
+    "SnapshotOptions",
+    "SnapshotSummary",
     "SurfaceMap",
     "Vec3",
+    "View",
+    "ViewOptions",
     "Volume",
     "VolumeMeshes",
     "VoxelSize",
@@ -69,6 +76,8 @@ __all__ = [
     "properties",
     "sample",
     "serve",
+    "snapshot",
+    "view",
 ]
 
 # Module and attribute; no attribute: the module itself.
@@ -110,6 +119,12 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "ServeOptions": ("precast.hosting.server", "ServeOptions"),
     "DataServer": ("precast.hosting.server", "DataServer"),
     "serve": ("precast.hosting.server", "serve"),
+    "SnapshotOptions": ("precast.hosting.snapshot", "SnapshotOptions"),
+    "SnapshotSummary": ("precast.hosting.snapshot", "SnapshotSummary"),
+    "snapshot": ("precast.hosting.snapshot", "snapshot"),
+    "View": ("precast.hosting.view", "View"),
+    "ViewOptions": ("precast.hosting.state", "ViewOptions"),
+    "view": ("precast.hosting.view", "view"),
 }
 
 

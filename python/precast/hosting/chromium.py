@@ -60,6 +60,9 @@ RETRIED = (429, 503, 504)
 """Answers after which the viewer asks again."""
 
 NOT_FOUND = 404
+LOGGED = ("security", "worker")
+"""What the browser says by itself; requests and scripts that fail are told in other ways, and more of them."""
+
 FAILED_AT = 400
 END_S = 5.0
 LAST_WORDS = 300
@@ -199,8 +202,9 @@ class Chromium:
         while True:
             message = self._next()
             if message.get("id") == number:
-                if "error" in message:
-                    raise StorageError(f"the browser refused {method}: {message['error'].get('message')}")
+                if "result" not in message:
+                    reason = message.get("error", {}).get("message", "without a reason")
+                    raise StorageError(f"the browser refused {method}: {reason}", hint="is it a Chromium?")
                 return message["result"]
 
     def _next(self) -> dict[str, Any]:
@@ -268,6 +272,21 @@ class Chromium:
                     for method in ("Runtime.enable", "Network.enable"):
                         self._send(method, {}, worker)
                     self._send("Runtime.runIfWaitingForDebugger", {}, worker)
+            case "Runtime.exceptionThrown":
+                raise _failed(_exception(told["exceptionDetails"]))
+            case "Runtime.consoleAPICalled":
+                text = " ".join(str(one.get("value", one.get("description", ""))) for one in told["args"])
+                if told["type"] == "error" or text.startswith("Error retrieving chunk"):
+                    raise _failed(text)
+            case "Log.entryAdded" if told["entry"]["level"] == "error" and told["entry"]["source"] in LOGGED:
+                raise _failed(told["entry"]["text"])
+            case "Inspector.targetCrashed":
+                raise _failed("the page crashed, perhaps for want of memory")
+            case method if str(method).startswith("Network."):
+                self._look_at_request(str(method), told)
+
+    def _look_at_request(self, method: str, told: Mapping[str, Any]) -> None:
+        match method:
             case "Network.requestWillBeSent":
                 self._waiting[told["requestId"]] = told["request"]["url"]
             case "Network.loadingFinished":
@@ -278,16 +297,6 @@ class Chromium:
                     raise _failed(f"{url}: {_why(told)}")
             case "Network.responseReceived":
                 _check(told["response"])
-            case "Runtime.exceptionThrown":
-                raise _failed(_exception(told["exceptionDetails"]))
-            case "Runtime.consoleAPICalled":
-                text = " ".join(str(one.get("value", one.get("description", ""))) for one in told["args"])
-                if told["type"] == "error" or text.startswith("Error retrieving chunk"):
-                    raise _failed(text)
-            case "Log.entryAdded" if told["entry"]["level"] == "error" and told["entry"]["source"] != "network":
-                raise _failed(told["entry"]["text"])
-            case "Inspector.targetCrashed":
-                raise _failed("the page crashed, perhaps for want of memory")
 
 
 def _check(response: Mapping[str, Any]) -> None:

@@ -1,31 +1,47 @@
 """Neuroglancer's own client, from its Python package, on the port of the data.
 
-The client that comes with the package is built for Python programs: it wants its files under ``v/TOKEN/``, listens to a
-stream of events at ``events/TOKEN``, and tells what it is asked for at ``action/TOKEN``. What it shows comes from the
-address, as in any other Neuroglancer, or from the events.
+The client that comes with the package is built for Python programs: its address must hold ``v/TOKEN/``, it listens to a
+stream of events at ``events/TOKEN``, and where it has no state in its address it tells its state at ``state/TOKEN``.
+What it shows comes from the address, as in any other Neuroglancer.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from precast.errors import MissingExtraError
-from precast.hosting.pages import Request, Response
+from precast.errors import MissingExtraError, StorageError
+from precast.hosting.pages import CONTENT_TYPES, Request, Response
 from precast.hosting.server import DataServer
+from precast.storage.base import translate_os_error
 
-__all__ = ["CLIENT_PATH", "EventStream", "find_client", "mount_client"]
+__all__ = ["CLIENT_PATH", "Client", "find_client"]
 
 TOKEN = "view"
 """The client needs one; there is one client at each server, so it says nothing."""
 
 CLIENT_PATH = f"v/{TOKEN}/"
+FILES = "files"
+INDEX = "index.html"
 TICK_S = 1.0
-"""How often a stream is looked after: whether its reader is still there, and whether the server is."""
+"""How often a stream is looked after: whether its reader is still there."""
+
+END_S = 5.0
+
+STILL = """<link rel="icon" href="data:,"><script>
+// The viewer reads its state from the address, and writes it there as it changes: a fifth of a second later by its
+// clock, at once if that much has gone by meanwhile. On a slow start that is in the middle of reading, and fails, and
+// ends the reading. So the clock stands still until all of the state has been read.
+{
+    const now = Date.now, start = now();
+    Date.now = () => start;
+    addEventListener("DOMContentLoaded", () => { Date.now = now; });
+}
+</script>"""
 
 
 def find_client() -> Path:
@@ -40,7 +56,7 @@ def find_client() -> Path:
     spec = importlib.util.find_spec("neuroglancer")
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         client = Path(folder) / "static" / "client"
-        if (client / "index.html").is_file():
+        if (client / INDEX).is_file():
             return client
     raise MissingExtraError(
         "the viewer's pages are in the package neuroglancer, which is not installed",
@@ -48,91 +64,76 @@ def find_client() -> Path:
     )
 
 
-class EventStream:
-    """What a client is told: one state after another, by key.
-
-    Parameters
-    ----------
-    states
-        What is told at first, by key: ``c`` is what the client is to do, ``s`` what it shows.
-    """
-
-    def __init__(self, states: Mapping[str, Any] | None = None) -> None:
-        self._states = dict(states or {})
-        self._number = 0
-        self._changed = threading.Condition()
-
-    def tell(self, key: str, state: Any) -> None:
-        """Tell all clients."""
-        with self._changed:
-            self._states[key] = state
-            self._number += 1
-            self._changed.notify_all()
-
-    def answer(self, request: Request) -> Response:
-        """Answer at ``events/TOKEN``."""
-        if request.method != "GET":
-            return _only("GET")
-        return Response(
-            body=self._events(), content_type="text/event-stream", headers={"Cache-Control": "no-cache"}
-        )
-
-    def _events(self) -> Iterator[bytes]:
-        yield b":\n\n"  # a comment: a stream is open from its first byte on
-        told: dict[str, Any] = {}
-        seen = -1
-        while True:
-            with self._changed:
-                if seen == self._number:
-                    self._changed.wait(TICK_S)
-                number, states = self._number, dict(self._states)
-            lines = b""
-            for key, state in states.items():
-                if key not in told or told[key] != state:
-                    text = json.dumps({"k": key, "s": state, "g": str(number)}, separators=(",", ":"))
-                    lines += f"data: {text}\n\n".encode()
-            told, seen = states, number
-            yield lines
-
-
-def mount_client(
-    server: DataServer,
-    *,
-    events: EventStream | None = None,
-    on_action: Callable[[str, Any], None] | None = None,
-) -> str:
-    """Put the client beside the data and return its address.
+class Client:
+    """The client beside the data of a server.
 
     Parameters
     ----------
     server
         The data server.
-    events
-        What clients are told; nothing by default.
-    on_action
-        Is given what clients tell: a name, and what they say about it.
+
+    Attributes
+    ----------
+    url
+        Its address.
 
     Raises
     ------
     MissingExtraError
-        If the client is not installed.
+        If it is not installed.
+    StorageError
+        If it is one that is not known.
     """
-    client = find_client()
-    stream = events or EventStream()
 
-    def act(request: Request) -> Response:
-        if request.method != "POST":
-            return _only("POST")
+    url: str
+
+    def __init__(self, server: DataServer) -> None:
+        files = find_client()
+        self._page = _page(files)
+        self._open = 0
+        self._closing = False
+        self._changed = threading.Condition()
+        server.mount(CLIENT_PATH, self._index)
+        server.mount_files(CLIENT_PATH + FILES, files)
+        server.mount(f"events/{TOKEN}", self._events)
+        server.mount(f"state/{TOKEN}", self._state)
+        self.url = server.url + CLIENT_PATH
+
+    def close(self) -> None:
+        """End all streams, and wait for that: Python must not end while other threads are in it."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._open, END_S)
+
+    def _index(self, request: Request) -> Response:
+        if request.path:
+            return Response(body=b"not here\n", status=404)
+        if request.method not in ("GET", "HEAD"):
+            return _only("GET, HEAD")
+        return Response(body=self._page, content_type=CONTENT_TYPES[".html"], headers={"Cache-Control": "no-cache"})
+
+    def _events(self, request: Request) -> Response:
+        if request.method != "GET":
+            return _only("GET")
+        return Response(body=self._stream(), content_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+    def _stream(self) -> Iterator[bytes]:
+        """Nothing ever happens on this side, but the client wants the stream to stay open."""
+        with self._changed:
+            self._open += 1
         try:
-            told = json.loads(request.body)
-            name, state = told["action"], told["state"]
-        except (ValueError, KeyError, TypeError):
-            return Response(body=b"not an action\n", status=400)
-        if on_action is not None:
-            on_action(name, state)
-        return Response()
+            yield b":\n\n"  # a comment: without a first byte it would not count as open
+            while not self._closing:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closing, TICK_S)
+                yield b""
+        finally:
+            with self._changed:
+                self._open -= 1
+                self._changed.notify_all()
 
-    def keep(request: Request) -> Response:
+    def _state(self, request: Request) -> Response:
         if request.method != "POST":
             return _only("POST")
         try:
@@ -140,15 +141,26 @@ def mount_client(
             generation = f"{told['c']}/{told['g']}"
         except (ValueError, KeyError, TypeError):
             return Response(body=b"not a state\n", status=400)
-        # the client keeps its state itself
-        return Response(body=json.dumps({"g": generation}).encode(), content_type="application/json")
-
-    server.mount_files(CLIENT_PATH, client)
-    server.mount(f"events/{TOKEN}", stream.answer)
-    server.mount(f"action/{TOKEN}", act)
-    server.mount(f"state/{TOKEN}", keep)
-    return server.url + CLIENT_PATH
+        # taken note of; each client keeps its own
+        return Response(body=json.dumps({"g": generation}).encode(), content_type=CONTENT_TYPES[".json"])
 
 
-def _only(method: str) -> Response:
-    return Response(body=f"{method} only\n".encode(), status=405, headers={"Allow": f"{method}, OPTIONS"})
+def _page(files: Path) -> bytes:
+    """Return the client's page, with what it needs in front of its scripts."""
+    try:
+        text = (files / INDEX).read_text("utf-8")
+    except OSError as error:
+        raise translate_os_error(error, "reading", files / INDEX) from None
+    text, scripts = re.subn(r'(<script defer src=|<link href=)"', rf'\1"{FILES}/', text)
+    text, heads = re.subn("<head>", lambda _: f"<head>{STILL}", text)
+    if not scripts or heads != 1:
+        raise StorageError(
+            f"{files / INDEX} is not a page that precast knows",
+            hint="pip install --force-reinstall 'precast[view]'",
+            where=str(files),
+        )
+    return text.encode()
+
+
+def _only(methods: str) -> Response:
+    return Response(body=f"{methods} only\n".encode(), status=405, headers={"Allow": f"{methods}, OPTIONS"})

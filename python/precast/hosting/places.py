@@ -21,7 +21,7 @@ WORK_DIRECTORY = ".precast"
 MOST_INFO_BYTES = 1 << 30
 DATASET_TYPES = (None, "neuroglancer_multiscale_volume", "neuroglancer_annotations_v1")
 """``@type``s of what is a dataset of its own; old volumes have none."""
-RESERVED = ("v", "events", "state", "action")
+RESERVED = ("v", "events", "state")
 """First segments that the viewer's client needs for itself."""
 
 

@@ -17,7 +17,6 @@ import imagecodecs
 from precast.errors import DestinationExistsError, StorageError, UsageError
 from precast.findings import Finding
 from precast.hosting.chromium import Chromium, find_chromium
-from precast.hosting.client import find_client, mount_client
 from precast.hosting.server import ServeOptions
 from precast.hosting.state import ViewOptions, build_state
 from precast.hosting.view import ServedLayers
@@ -91,7 +90,8 @@ class SnapshotOptions(ViewOptions):
         default=120.0, metadata={"help": "Seconds after which it is given up.", "metavar": "SECONDS"}
     )
     browser: str | os.PathLike[str] | None = field(
-        default=None, metadata={"help": "A Chromium, or a browser made from it [default: the system's].", "metavar": "PATH"}
+        default=None,
+        metadata={"help": "A Chromium, or a browser made from it [default: the system's].", "metavar": "PATH"},
     )
     overwrite: bool = field(default=False, metadata={"help": "Replace an existing file."})
 
@@ -190,14 +190,12 @@ def snapshot(
         raise DestinationExistsError(
             f"{path} exists already", hint="give --overwrite to replace it, or another name", where=str(path)
         )
-    find_client()
     browser, size = find_chromium(options.browser), options.pixels()
     # nobody else has to do with this server
-    served = ServedLayers(places, ServeOptions(port=0, private=True))
-    with served.server:
+    with ServedLayers(places, ServeOptions(port=0, private=True)) as served:
         built = build_state(served.layers, options, window=size, bare=True)
         with Chromium(browser, size, options.seconds()) as chromium:
-            chromium.load(mount_client(served.server))
+            chromium.load(served.client.url)
             chromium.run(f"{SHOW}({json.dumps(built.state)})")
             drawn = chromium.run(DRAWN)
     if drawn["problems"]:

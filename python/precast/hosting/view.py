@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import html
 import os
 import urllib.parse
@@ -15,7 +16,7 @@ from precast.dataset import LayerSet, open_layers
 from precast.errors import UsageError
 from precast.findings import Finding, Severity
 from precast.hosting.addresses import join_url, viewer_url
-from precast.hosting.client import CLIENT_PATH, find_client, mount_client
+from precast.hosting.client import CLIENT_PATH, Client, find_client
 from precast.hosting.server import DataServer, ServeOptions
 from precast.hosting.state import PlacedLayer, ViewOptions, build_state
 from precast.storage import LocalStore
@@ -28,12 +29,14 @@ CELL_HEIGHT = 600
 
 
 class ServedLayers:
-    """The layers at some places, and a server for those that are on this machine.
+    """The layers at some places, a server for those that are on this machine, and a viewer for all of them.
 
     Attributes
     ----------
     server
         The server.
+    client
+        The viewer.
     layers
         All layers, with their addresses.
     findings
@@ -41,31 +44,52 @@ class ServedLayers:
 
     Raises
     ------
+    MissingExtraError
+        If there is no viewer.
     UsageError
         If there is no place.
     """
 
     server: DataServer
+    client: Client
     layers: tuple[PlacedLayer, ...]
     findings: tuple[Finding, ...]
 
     def __init__(self, places: Sequence[str | os.PathLike[str]], serving: ServeOptions) -> None:
         if not places:
             raise UsageError("there is nothing to show", hint="give datasets, as paths or as addresses")
+        find_client()
         sets = [(place, open_layers(place)) for place in places]
         self.server = DataServer([root for _, found in sets if (root := _root(found)) is not None], serving)
         served = {one.path: one.url for one in self.server.datasets}
         findings = list(self.server.findings)
-        layers = []
+        layers: dict[str, PlacedLayer] = {}  # one that is named twice is shown once
         for place, found in sets:
             for layer in found.layers:
                 if _root(found) is None:
-                    layers.append(PlacedLayer(layer, join_url(plain_url(str(place)), layer.path)))
+                    url = join_url(plain_url(str(place)), layer.path)
                 elif (path := _directory(layer.store)) in served:
-                    layers.append(PlacedLayer(layer, served[path]))
-                elif not any(finding.where == layer.store.url for finding in findings):
-                    findings.append(_left_out(layer.store.url))
-        self.layers, self.findings = tuple(layers), tuple(findings)
+                    url = served[path]
+                else:
+                    if not any(finding.where == layer.store.url for finding in findings):
+                        findings.append(_left_out(layer.store.url))
+                    continue
+                layers.setdefault(url, PlacedLayer(layer, url))
+        self.layers, self.findings = tuple(layers.values()), tuple(findings)
+        self.client = Client(self.server)
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Stop; again is fine."""
+        atexit.unregister(self.close)
+        self.client.close()
+        self.server.close()
+
+    def __enter__(self) -> ServedLayers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
 
     def at(self, base: str) -> tuple[PlacedLayer, ...]:
         """Return the layers as they are to be found where the server has another address."""
@@ -122,12 +146,11 @@ class View:
         options: ViewOptions | None = None,
         serving: ServeOptions | None = None,
     ) -> None:
-        find_client()
         served = ServedLayers(places, serving or ServeOptions())
         self._served, self._options, self.server = served, options, served.server
         try:
             built = build_state(served.layers, options)
-            self.url = viewer_url(mount_client(served.server), built.fragment())
+            self.url = viewer_url(served.client.url, built.fragment())
         except BaseException:
             self.close()
             raise
@@ -153,7 +176,7 @@ class View:
 
     def close(self) -> None:
         """Stop; again is fine."""
-        self.server.close()
+        self._served.close()
 
     def __enter__(self) -> View:
         return self
