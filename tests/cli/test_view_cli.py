@@ -89,6 +89,15 @@ def test_the_first_line_is_the_address_and_it_ends_cleanly(labels: Path, ending:
         assert process.returncode == code
 
 
+def test_the_address_is_a_link_to_it(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """So that one can be printed before it runs."""
+    with viewing(labels.parent, "--port", 0) as process:
+        url, port = first_line(process)
+    base = f"http://127.0.0.1:{port}"
+    assert run(["link", str(labels.parent), "--quiet", "--base-url", base, "--viewer", f"{base}/v/view/"]) == 0
+    assert capsys.readouterr().out == f"{url}\n"
+
+
 def test_quiet_prints_the_address_alone(labels: Path) -> None:
     with viewing(labels, "--port", 0, "--quiet", "--private", SSH_CONNECTION="192.0.2.1 5000 192.0.2.2 22") as process:
         url, _ = first_line(process)
