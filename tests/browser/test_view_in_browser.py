@@ -18,7 +18,6 @@ from typing import Any
 
 import imagecodecs
 import neuroglancer
-import neuroglancer.write_annotations as annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -129,6 +128,8 @@ def test_files_packed_on_the_disk_and_meshes_of_the_older_format(tmp_path: Path,
 
 
 def with_boxes(folder: Path) -> None:
+    import neuroglancer.write_annotations as annotations
+
     space = neuroglancer.CoordinateSpace(names=["x", "y", "z"], units="nm", scales=list(VOXEL_NM))
     writer = annotations.AnnotationWriter(space, "axis_aligned_bounding_box")
     low = np.array([20, 25, 10]) + OFFSET

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +66,29 @@ def test_a_program_that_is_no_chromium(
     assert run(arguments) == 3
     assert told in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["browser", "labels"]
+
+
+@pytest.mark.parametrize(("ending", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_nothing_is_left_when_it_is_ended(labels: Path, tmp_path: Path, ending: int, code: int) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    browser = program(
+        tmp_path / "browser", f"echo $$ > {tmp_path}/part; mv {tmp_path}/part {tmp_path}/started; exec sleep 1000"
+    )
+    arguments = ["snapshot", str(labels), "-o", str(tmp_path / "x.png"), "--browser", browser]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "precast.cli.main", *arguments],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stderr=subprocess.DEVNULL,
+    )
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(ending)
+    assert process.wait(60) == code
+    assert list(temporary.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "started").read_text()), 0)
 
 
 def test_what_cannot_be_written_is_told_before_anything_is_drawn(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from typing import Any
 
 import click
@@ -11,6 +13,9 @@ from precast.cli.render import document, print_findings
 from precast.hosting.snapshot import SnapshotOptions, snapshot
 
 __all__ = ["command"]
+
+SIGNALLED = 128
+"""What shells add to the number of a signal that ended a program."""
 
 
 @click.command("snapshot")
@@ -23,6 +28,8 @@ def command(places: tuple[str, ...], *, output: str, as_json: bool, quiet: bool,
 
     A PATH or URL is a dataset, a collection or a directory of datasets. The picture is drawn by the system's Chromium.
     """
+    # an ordinary ending, so that the browser ends too and its files are removed
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(SIGNALLED + number))
     summary = snapshot(*places, output=output, options=SnapshotOptions(**given(values)))
     if as_json:
         click.echo(document("snapshot", summary, summary.findings))
