@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import precast
+from precast.errors import StorageError
 from raw_http import Connection, ask
 
 SECRET = b"outside: nobody may read this"
@@ -271,6 +272,20 @@ def test_open_to_all_machines_by_number_but_not_by_foreign_names(tmp_path: Path)
             ("10.1.2.3.4", 421),
         ]:
             assert ask(server.port, "GET", path, {"Host": host}).status == status
+
+
+def test_the_newer_kind_of_address(tmp_path: Path) -> None:
+    (tmp_path / "info").write_bytes(INSIDE)
+    try:
+        server = precast.serve(tmp_path, precast.ServeOptions(port=0, host="::1"))
+    except StorageError:
+        pytest.skip("this machine has no IPv6")
+    with server, Connection(server.port, "::1") as connection:
+        assert server.url == f"http://[::1]:{server.port}/"
+        path = f"/{server.datasets[0].name}/info"
+        for host in ("[::1]", f"[::1]:{server.port}", "localhost"):
+            assert connection.ask("GET", path, {"Host": host}).body == INSIDE
+        assert connection.ask("GET", path, {"Host": "[::2]"}).status == 421
 
 
 def test_bound_to_this_machine_alone_unless_told_otherwise(tmp_path: Path) -> None:
