@@ -10,6 +10,7 @@ mod config;
 mod files;
 mod host;
 mod inflate;
+mod quick;
 mod range;
 mod respond;
 mod routes;

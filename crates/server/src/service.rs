@@ -27,6 +27,8 @@ const PRIVATE_NETWORK_GRANTED: HeaderName = HeaderName::from_static("access-cont
 /// What all connections share.
 pub struct Shared {
     pub config: Config,
+    /// Whether each dataset lies on a local file system.
+    pub local: Vec<bool>,
     pub mounts: RwLock<Vec<Arc<Mount>>>,
 }
 
@@ -87,10 +89,14 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bod
         let (shared, root) = (Arc::clone(shared), place.root.clone());
         return blocking(move || files::of_file(&shared.config, &parts.method, &parts.headers, &root)).await;
     }
-    for place in &shared.config.datasets {
+    for (place, &local) in shared.config.datasets.iter().zip(&shared.local) {
         if let Some(key) = path.strip_prefix(place.segments.as_slice())
             && !key.is_empty()
         {
+            let quick = || files::of_dataset_at_once(&shared.config, &parts.method, &parts.headers, &place.root, key);
+            if let Some(response) = local.then(quick).flatten() {
+                return response;
+            }
             let (shared, root, key) = (Arc::clone(shared), place.root.clone(), key.to_vec());
             let work = move || files::of_dataset(&shared.config, &parts.method, &parts.headers, &root, &key);
             return blocking(work).await;
