@@ -306,6 +306,7 @@ def test_private_data_are_behind_a_path_that_nobody_can_guess(tmp_path: Path) ->
         name = server.datasets[0].name
         assert ask(server.port, "GET", f"/{secrets[0]}/{name}/info").body == INSIDE
         assert ask(server.port, "GET", f"/{secrets[0]}/").status == 200
+        assert ask(server.port, "GET", "/favicon.ico").status == 204
         for path in (
             "/",
             f"/{name}/info",

@@ -21,6 +21,7 @@ use tokio::task::spawn_blocking;
 
 /// The largest body of a request that a handler is given.
 const BODY_BYTES: usize = 16 << 20;
+const ICON: &str = "/favicon.ico";
 const PRIVATE_NETWORK_ASKED: HeaderName = HeaderName::from_static("access-control-request-private-network");
 const PRIVATE_NETWORK_GRANTED: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
@@ -67,6 +68,12 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bod
     }
     if parts.method == Method::OPTIONS {
         return preflight(&parts);
+    }
+    if parts.uri.path() == ICON {
+        // every browser asks for it, wherever the page is; that it is missing would be told as an error
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return response;
     }
     let Some(segments) = target::segments(parts.uri.path()) else { return respond::not_found() };
     let mut path = segments.as_slice();
