@@ -24,6 +24,7 @@ __all__ = [
     "ChunkCodec",
     "DownsampleMethod",
     "Fragments",
+    "HttpReply",
     "HttpServer",
     "LabelTable",
     "Mesh",
@@ -59,6 +60,9 @@ U64 = npt.NDArray[np.uint64]
 Bytes = bytes | bytearray | memoryview
 
 version: str = _native.__version__
+
+HttpReply = _native.Reply
+"""Where the answer to one request goes."""
 
 HttpServer = _native.DataServer
 """The running HTTP server of :mod:`precast.hosting.server`, which sets it up and maps its errors."""

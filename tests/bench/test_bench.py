@@ -187,6 +187,19 @@ def test_tables_of_meshes_show_each_peer_and_the_quality_of_all_sides() -> None:
     assert "| precast | 2 of 3 | 0.9900 | 12.5 % | 1.00 / 2.0 | 3.00 / 4.0 | 40 | 80 |" in rows
 
 
+def test_the_table_of_servers_shows_the_share_of_the_other() -> None:
+    def side(rate: float) -> dict[str, Any]:
+        return {"requests_per_second": rate, "p50_ms": 5.0, "p99_ms": 20.4, "requests": 5000, "errors": 0}
+
+    case = {"nginx": "nginx version: nginx/1", "data": "d", "range_bytes": 65536, "floors": {"nginx": 0.333}}
+    case["sides"] = {"nginx": side(2000.0), "precast": side(1500.0)}
+    document = {"suite": "serving", "environment": _documents()[0]["environment"], "cases": [case]}
+    rows = table.render([document]).splitlines()
+    assert "| 64 KiB | nginx | 2,000 | 125 | 5 ms | 20 ms |  |  |" in rows
+    assert "| 64 KiB | precast | 1,500 | 94 | 5 ms | 20 ms | **75 %** | 33 % |" in rows
+    assert "10,000 requests, none of which failed." in rows
+
+
 def test_facts_that_the_check_found_are_kept() -> None:
     facts: dict[str, dict[str, Any]] = {}
 

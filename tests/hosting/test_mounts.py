@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,6 +136,58 @@ def test_a_handler_that_fails_is_told_and_does_no_harm(
         assert b"a fault" not in answer.body
     assert "RuntimeError: a fault of the handler" in capfd.readouterr().err
     assert ask(server.port, "GET", "/d/info").status == 200
+
+
+ENDING = """
+import sys, threading, time, urllib.request
+import precast
+from precast.hosting.pages import Response
+
+def busy():
+    while True:
+        yield b"x"
+
+def waiting():
+    yield b"begun"
+    threading.Event().wait()
+    yield b""
+
+def silent(_):
+    threading.Event().wait()
+
+server = precast.serve(sys.argv[1], precast.ServeOptions(port=0))
+server.mount("busy", lambda _: Response(body=busy()))
+server.mount("waiting", lambda _: Response(body=waiting()))
+server.mount("silent", silent)
+begun = threading.Semaphore(0)
+
+def client(path):
+    begun.release()
+    try:
+        with urllib.request.urlopen(server.url + path) as answer:
+            while answer.read(5):
+                begun.release()
+                if path == "busy":
+                    time.sleep(0.001)
+    except OSError:
+        pass
+
+for path in ("busy", "busy", "waiting", "silent"):
+    threading.Thread(target=client, args=(path,), daemon=True).start()
+for _ in range(8):
+    assert begun.acquire(timeout=60)
+print("over", flush=True)
+raise SystemExit(7)
+"""
+
+
+def test_a_program_can_end_without_closing_whatever_its_handlers_do(tmp_path: Path) -> None:
+    (tmp_path / "info").write_bytes(b"{}")
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", ENDING, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (7, "over\n", "")
 
 
 def test_a_stream_that_fails_is_cut_off(server: precast.DataServer, capfd: pytest.CaptureFixture[str]) -> None:

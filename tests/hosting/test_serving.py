@@ -379,6 +379,15 @@ def test_options_are_checked(options: dict[str, object], text: str) -> None:
         precast.ServeOptions(**options)  # type: ignore[arg-type]
 
 
+def test_the_example_runs() -> None:
+    import doctest
+
+    import precast.hosting.server
+
+    result = doctest.testmod(precast.hosting.server)
+    assert (result.failed, result.attempted > 0) == (0, True)
+
+
 def test_an_address_of_another_machine_cannot_be_bound(dataset: Path) -> None:
     with pytest.raises(StorageError, match=r"192\.0\.2\.1"):
         precast.serve(dataset, precast.ServeOptions(port=0, host="192.0.2.1"))
@@ -390,8 +399,8 @@ def test_a_converted_volume_is_read_back_through_the_server(tmp_path: Path) -> N
     cloudvolume = pytest.importorskip("cloudvolume")
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 9, (40, 50, 60), np.uint32)
-    for name, more in (("sharded", {}), ("unsharded", {"unsharded": True})):
-        options = precast.ConvertOptions(resolution="8", scales=1, kind="segmentation", **more)
+    for name in ("sharded", "unsharded"):
+        options = precast.ConvertOptions(resolution="8", scales=1, kind="segmentation", unsharded=name == "unsharded")
         precast.convert(labels, tmp_path / name, options)
         with precast.serve(tmp_path / name, OPTIONS) as server:
             volume = cloudvolume.CloudVolume(server.datasets[0].url, progress=False, fill_missing=False)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import precast
+from precast.errors import StorageError
 from raw_http import Connection, ask
 
 SECRET = b"outside: nobody may read this"
@@ -273,6 +274,20 @@ def test_open_to_all_machines_by_number_but_not_by_foreign_names(tmp_path: Path)
             assert ask(server.port, "GET", path, {"Host": host}).status == status
 
 
+def test_the_newer_kind_of_address(tmp_path: Path) -> None:
+    (tmp_path / "info").write_bytes(INSIDE)
+    try:
+        server = precast.serve(tmp_path, precast.ServeOptions(port=0, host="::1"))
+    except StorageError:
+        pytest.skip("this machine has no IPv6")
+    with server, Connection(server.port, "::1") as connection:
+        assert server.url == f"http://[::1]:{server.port}/"
+        path = f"/{server.datasets[0].name}/info"
+        for host in ("[::1]", f"[::1]:{server.port}", "localhost"):
+            assert connection.ask("GET", path, {"Host": host}).body == INSIDE
+        assert connection.ask("GET", path, {"Host": "[::2]"}).status == 421
+
+
 def test_bound_to_this_machine_alone_unless_told_otherwise(tmp_path: Path) -> None:
     (tmp_path / "info").write_bytes(INSIDE)
     with precast.serve(tmp_path, precast.ServeOptions(port=0)) as server:
@@ -291,6 +306,7 @@ def test_private_data_are_behind_a_path_that_nobody_can_guess(tmp_path: Path) ->
         name = server.datasets[0].name
         assert ask(server.port, "GET", f"/{secrets[0]}/{name}/info").body == INSIDE
         assert ask(server.port, "GET", f"/{secrets[0]}/").status == 200
+        assert ask(server.port, "GET", "/favicon.ico").status == 204
         for path in (
             "/",
             f"/{name}/info",

@@ -44,5 +44,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(draco::draco_decode, module)?)?;
     module.add_class::<label_table::LabelTable>()?;
     module.add_class::<server::DataServer>()?;
+    module.add_class::<server::Reply>()?;
     Ok(())
 }

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use precast_server::{
-    Config, FileMount, Handler, HandlerBody, HandlerRequest, HandlerResponse, HeaderValue, Mount, Mounted, NamedRule,
-    Place, Rule, Rules, Server,
+    Config, FileMount, Handler, HandlerRequest, HeaderValue, Mount, Mounted, NamedRule, Pieces, Place, Rule, Rules,
+    Server,
 };
-use pyo3::exceptions::{PyOSError, PyStopIteration, PyValueError};
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -133,63 +133,80 @@ impl DataServer {
     }
 }
 
-/// A function of Python that answers requests.
-struct Callable(Py<PyAny>);
+/// Where Python puts the answer to one request.
+#[pyclass(frozen, module = "precast._native")]
+pub struct Reply(Mutex<State>);
 
-impl Handler for Callable {
-    fn answer(&self, request: HandlerRequest) -> Result<HandlerResponse, String> {
-        // the interpreter may be at its end
-        let answered = Python::try_attach(|py| self.call(py, request).map_err(|error| told(py, &error)));
-        answered.unwrap_or_else(|| Err("the program has ended".into()))
-    }
+enum State {
+    Open(precast_server::Reply),
+    Begun(Pieces),
+    Over,
 }
 
-impl Callable {
-    fn call(&self, py: Python<'_>, request: HandlerRequest) -> PyResult<HandlerResponse> {
-        let HandlerRequest { method, path, query, headers, body } = request;
-        let arguments = (method, path, query, headers, PyBytes::new(py, &body));
-        let (status, headers, body): (u16, Vec<(String, String)>, Bound<'_, PyAny>) =
-            self.0.bind(py).call1(arguments)?.extract()?;
-        let body = match body.cast::<PyBytes>() {
-            Ok(bytes) => HandlerBody::Bytes(bytes.as_bytes().to_vec()),
-            Err(_) => {
-                let pieces = Pieces(Some(body.try_iter()?.into_any().unbind()));
-                HandlerBody::Stream(Box::new(move || pieces.next()))
-            }
-        };
-        Ok(HandlerResponse { status, headers, body })
+impl Reply {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// An iterator of Python that returns the pieces of a body.
-struct Pieces(Option<Py<PyAny>>);
-
-impl Pieces {
-    fn next(&self) -> Option<io::Result<Vec<u8>>> {
-        let iterator = self.0.as_ref()?;
-        Python::try_attach(|py| {
-            let item = iterator.bind(py).call_method0("__next__");
-            match item.and_then(|item| Ok(item.cast::<PyBytes>()?.as_bytes().to_vec())) {
-                Ok(bytes) => Some(Ok(bytes)),
-                Err(error) if error.is_instance_of::<PyStopIteration>(py) => None,
-                Err(error) => Some(Err(io::Error::other(told(py, &error)))),
-            }
-        })
-        .flatten()
-    }
-}
-
-impl Drop for Pieces {
-    /// Lets go now, not when Python happens to be entered again: a generator cleans up then.
-    fn drop(&mut self) {
-        if let Some(iterator) = self.0.take() {
-            Python::try_attach(|py| iterator.drop_ref(py));
+    fn open(&self) -> PyResult<precast_server::Reply> {
+        match std::mem::replace(&mut *self.lock(), State::Over) {
+            State::Open(reply) => Ok(reply),
+            _ => Err(PyValueError::new_err("the request has its answer")),
         }
     }
 }
 
-/// Prints a fault of a handler, as Python does for its threads, and returns what the client is told.
-fn told(py: Python<'_>, error: &PyErr) -> String {
-    error.print(py);
-    "the handler failed".into()
+#[pymethods]
+impl Reply {
+    fn whole(&self, status: u16, headers: Vec<(String, String)>, body: &Bound<'_, PyBytes>) -> PyResult<()> {
+        self.open()?.whole(status, headers, body.as_bytes().to_vec()).map_err(PyValueError::new_err)
+    }
+
+    fn begin(&self, status: u16, headers: Vec<(String, String)>) -> PyResult<()> {
+        let pieces = self.open()?.begin(status, headers).map_err(PyValueError::new_err)?;
+        *self.lock() = State::Begun(pieces);
+        Ok(())
+    }
+
+    /// Returns false when nobody listens any more.
+    fn send(&self, piece: &Bound<'_, PyBytes>) -> bool {
+        let pieces = match &*self.lock() {
+            State::Begun(pieces) => pieces.clone(),
+            _ => return false,
+        };
+        let bytes = piece.as_bytes().to_vec();
+        piece.py().detach(|| pieces.send(bytes))
+    }
+
+    fn end(&self) {
+        *self.lock() = State::Over;
+    }
+
+    fn fail(&self, py: Python<'_>) {
+        let state = std::mem::replace(&mut *self.lock(), State::Over);
+        py.detach(|| match state {
+            State::Open(reply) => reply.fail(),
+            State::Begun(pieces) => pieces.cut(),
+            State::Over => {}
+        });
+    }
+}
+
+/// A function of Python that is given requests and sees to it that they are answered. It must return soon: this thread
+/// is not one of Python's, and could not be in it when the interpreter ends.
+struct Callable(Py<PyAny>);
+
+impl Handler for Callable {
+    fn answer(&self, request: HandlerRequest, reply: precast_server::Reply) {
+        let HandlerRequest { method, path, query, headers, body } = request;
+        // nothing happens if the interpreter is at its end
+        Python::try_attach(|py| {
+            let given = Py::new(py, Reply(Mutex::new(State::Open(reply)))).and_then(|reply| {
+                self.0.bind(py).call1((method, path, query, headers, PyBytes::new(py, &body), reply))
+            });
+            if let Err(error) = given {
+                error.print(py);
+            }
+        });
+    }
 }

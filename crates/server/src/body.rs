@@ -104,6 +104,23 @@ impl Body {
         Ok(self)
     }
 
+    /// Reads the first piece now if that takes no waiting, else fails with `WouldBlock`.
+    pub fn primed_at_once(mut self) -> io::Result<Self> {
+        if let Some(part) = self.parts.pop_front() {
+            match part {
+                Part::Bytes(_) => self.parts.push_front(part),
+                part => match at_once(part) {
+                    Ok(Ok((bytes, rest))) => {
+                        self.put_back(rest);
+                        self.parts.push_front(Part::Bytes(bytes));
+                    }
+                    _ => return Err(io::ErrorKind::WouldBlock.into()),
+                },
+            }
+        }
+        Ok(self)
+    }
+
     /// The number of bytes, if it is known.
     pub fn length(&self) -> Option<u64> {
         self.parts.iter().map(Part::length).sum()

@@ -1,9 +1,10 @@
-//! Answers that are about an object. Everything here blocks.
+//! Answers that are about an object. Everything here but what says otherwise blocks.
 
 use crate::body::{Body, Part};
 use crate::conditions::{self, Outcome};
 use crate::config::{Config, Rule};
 use crate::inflate::{AT_ONCE, Inflater};
+use crate::quick;
 use crate::range::{self, Wanted};
 use crate::respond;
 use crate::target::{self, Found};
@@ -45,6 +46,29 @@ pub fn of_dataset(
         let ranged = !rule.whole || found.packed && is_ranged(config, name, &found.path);
         (rule, !ranged)
     })
+}
+
+/// Answers a `GET` or `HEAD` for an object of a dataset if that takes no waiting; the only thing here that never blocks.
+pub fn of_dataset_at_once(
+    config: &Config,
+    method: &Method,
+    headers: &HeaderMap,
+    root: &Path,
+    key: &[String],
+) -> Option<Response<Body>> {
+    let name = key.last().filter(|name| !name.ends_with(".gz"))?;
+    if !quick::exists(&root.join("info")) {
+        return None;
+    }
+    // the key has no dots at the beginning of its parts, and no links are followed: this cannot lead anywhere else
+    let mut path = root.to_owned();
+    path.extend(key);
+    let file = quick::open(&path)?;
+    let facts = file.metadata().ok().filter(Metadata::is_file)?;
+    let rule = config.rules.of(name);
+    let object = Object { found: Found { path, packed: false }, file, facts, rule, encodable: false };
+    // whatever went wrong will go wrong again, and is told then
+    object.answer(method, headers, Body::primed_at_once).ok()
 }
 
 /// Answers a `GET` or `HEAD` for one file.
@@ -101,7 +125,7 @@ fn answer<'a>(
         Ok(None) => return respond::not_found(),
         Ok(Some((found, file, facts))) => {
             let (rule, encodable) = rule(&found);
-            Object { found, file, facts, rule, encodable }.answer(method, headers)
+            Object { found, file, facts, rule, encodable }.answer(method, headers, Body::primed)
         }
         Err(error) => Err(error),
     };
@@ -155,7 +179,13 @@ impl Content {
 }
 
 impl Object<'_> {
-    fn answer(self, method: &Method, headers: &HeaderMap) -> io::Result<Response<Body>> {
+    /// `primed` reads the first piece of the body, or fails.
+    fn answer(
+        self,
+        method: &Method,
+        headers: &HeaderMap,
+        primed: fn(Body) -> io::Result<Body>,
+    ) -> io::Result<Response<Body>> {
         // a range is one of the bytes as they are: of an encoding it would be of no use to anybody
         let range = (method == Method::GET).then(|| headers.get(RANGE)).flatten();
         let encoded = self.found.packed && self.encodable && range.is_none() && conditions::takes_gzip(headers);
@@ -194,13 +224,14 @@ impl Object<'_> {
             Wanted::Whole => {
                 out.insert(CONTENT_LENGTH, length.into());
                 if method == Method::GET {
-                    *response.body_mut() = Body::new([content.part(0, length)]).primed()?;
+                    *response.body_mut() = primed(Body::new([content.part(0, length)]))?;
                 }
             }
             Wanted::Unsatisfiable => return Ok(unsatisfiable(length)),
             Wanted::Parts(parts) => {
                 *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-                partial(&mut response, &content, &parts)?;
+                let body = partial(&mut response, &content, &parts)?;
+                *response.body_mut() = primed(body)?;
             }
         }
         Ok(response)
@@ -229,7 +260,8 @@ fn unsatisfiable(length: u64) -> Response<Body> {
     response
 }
 
-fn partial(response: &mut Response<Body>, content: &Content, parts: &[(u64, u64)]) -> io::Result<()> {
+/// Sets the headers of an answer with some ranges and returns its body.
+fn partial(response: &mut Response<Body>, content: &Content, parts: &[(u64, u64)]) -> io::Result<Body> {
     let length = content.length();
     let range = |&(start, end): &(u64, u64)| format!("bytes {start}-{}/{length}", end - 1);
     let body = if let [part] = parts {
@@ -254,8 +286,7 @@ fn partial(response: &mut Response<Body>, content: &Content, parts: &[(u64, u64)
     if let Some(length) = body.length() {
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
-    *response.body_mut() = body.primed()?;
-    Ok(())
+    Ok(body)
 }
 
 /// Returns a strong entity tag: it is another one when the file was written anew, and for each encoding.

@@ -10,6 +10,7 @@ mod config;
 mod files;
 mod host;
 mod inflate;
+mod quick;
 mod range;
 mod respond;
 mod routes;
@@ -19,5 +20,5 @@ mod target;
 
 pub use config::{Config, NamedRule, Place, Rule, Rules};
 pub use hyper::header::HeaderValue;
-pub use routes::{FileMount, Handler, HandlerBody, HandlerRequest, HandlerResponse, Mount, Mounted};
+pub use routes::{FileMount, Handler, HandlerRequest, Mount, Mounted, Pieces, Reply};
 pub use server::Server;

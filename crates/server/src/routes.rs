@@ -24,23 +24,59 @@ pub struct HandlerRequest {
     pub body: Vec<u8>,
 }
 
-/// A handler's answer.
-pub struct HandlerResponse {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: HandlerBody,
+/// Where a handler puts its answer, on whatever thread and when it has it. Dropped without one, the client is told so.
+pub struct Reply(oneshot::Sender<Response<Body>>);
+
+impl Reply {
+    /// Answers with all of the body. An error says what is wrong with the head; the client is told of a failure then.
+    pub fn whole(self, status: u16, headers: Vec<(String, String)>, body: Vec<u8>) -> Result<(), String> {
+        self.send(head(status, headers, Body::new([Part::Bytes(body.into())])))
+    }
+
+    /// Answers with a body that comes piece by piece, until what is returned is dropped.
+    pub fn begin(self, status: u16, headers: Vec<(String, String)>) -> Result<Pieces, String> {
+        let (pieces, receiver) = mpsc::channel(4);
+        self.send(head(status, headers, Body::new([Part::Stream(receiver)])))?;
+        Ok(Pieces(pieces))
+    }
+
+    /// Tells the client that the handler failed.
+    pub fn fail(self) {
+        let _ = self.send(Err("the handler failed".into()));
+    }
+
+    fn send(self, answer: Result<Response<Body>, String>) -> Result<(), String> {
+        let (response, outcome) = match answer {
+            Ok(response) => (response, Ok(())),
+            Err(text) => (respond::failed("the handler failed"), Err(text)),
+        };
+        // whether anybody still listens shows when pieces are sent
+        let _ = self.0.send(response);
+        outcome
+    }
 }
 
-/// All of a body, or what returns it piece by piece until None.
-pub enum HandlerBody {
-    Bytes(Vec<u8>),
-    Stream(Box<dyn FnMut() -> Option<io::Result<Vec<u8>>> + Send>),
+/// The pieces of a body, as they come.
+#[derive(Clone)]
+pub struct Pieces(mpsc::Sender<io::Result<Vec<u8>>>);
+
+impl Pieces {
+    /// Sends a piece, after the client has taken most of those before; returns false when nobody listens any more, which
+    /// is all that an empty piece is for.
+    pub fn send(&self, piece: Vec<u8>) -> bool {
+        if piece.is_empty() { !self.0.is_closed() } else { self.0.blocking_send(Ok(piece)).is_ok() }
+    }
+
+    /// Cuts the answer off, so that the client sees that it is not complete.
+    pub fn cut(&self) {
+        let _ = self.0.blocking_send(Err(io::Error::other("the handler failed")));
+    }
 }
 
-/// Answers requests, each on a thread of its own.
+/// Answers requests.
 pub trait Handler: Send + Sync {
-    /// Answers; an error is told to the client as a failure of the server.
-    fn answer(&self, request: HandlerRequest) -> Result<HandlerResponse, String>;
+    /// Answers, now or later. It is called on a thread of its own.
+    fn answer(&self, request: HandlerRequest, reply: Reply);
 }
 
 /// Files of a directory that is no dataset.
@@ -78,24 +114,10 @@ impl Mount {
 /// Lets a handler answer.
 pub(crate) async fn answer(mount: Arc<Mount>, request: HandlerRequest) -> Response<Body> {
     let (tell, told) = oneshot::channel();
-    // not one of the threads that read files: a stream of events may last as long as the server
+    // not one of the threads that read files: a handler may have to wait for long
     let spawned = thread::Builder::new().name("precast-handler".into()).spawn(move || {
-        let Mounted::Handler(handler) = &mount.what else { return };
-        let (head, stream) = match handler.answer(request).and_then(head) {
-            Ok(parts) => parts,
-            Err(text) => (respond::failed(&text), None),
-        };
-        if tell.send(head).is_ok()
-            && let Some((mut next, pieces)) = stream
-        {
-            while !pieces.is_closed()
-                && let Some(piece) = next()
-            {
-                // an empty piece only gives the chance to notice that nobody listens any more
-                if !matches!(&piece, Ok(bytes) if bytes.is_empty()) && pieces.blocking_send(piece).is_err() {
-                    break;
-                }
-            }
+        if let Mounted::Handler(handler) = &mount.what {
+            handler.answer(request, Reply(tell));
         }
     });
     match spawned {
@@ -104,22 +126,13 @@ pub(crate) async fn answer(mount: Arc<Mount>, request: HandlerRequest) -> Respon
     }
 }
 
-type Stream = (Box<dyn FnMut() -> Option<io::Result<Vec<u8>>> + Send>, mpsc::Sender<io::Result<Vec<u8>>>);
-
-fn head(answer: HandlerResponse) -> Result<(Response<Body>, Option<Stream>), String> {
-    let (body, stream) = match answer.body {
-        HandlerBody::Bytes(bytes) => (Body::new([Part::Bytes(bytes.into())]), None),
-        HandlerBody::Stream(next) => {
-            let (pieces, receiver) = mpsc::channel(4);
-            (Body::new([Part::Stream(receiver)]), Some((next, pieces)))
-        }
-    };
+fn head(status: u16, headers: Vec<(String, String)>, body: Body) -> Result<Response<Body>, String> {
     let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(answer.status).map_err(|error| error.to_string())?;
-    for (name, value) in answer.headers {
+    *response.status_mut() = StatusCode::from_u16(status).map_err(|error| error.to_string())?;
+    for (name, value) in headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| format!("{name:?}: {error}"))?;
         let value = HeaderValue::from_str(&value).map_err(|error| format!("{name}: {error}"))?;
         response.headers_mut().append(name, value);
     }
-    Ok((response, stream))
+    Ok(response)
 }

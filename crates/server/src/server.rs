@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::routes::{Mount, Mounted};
 use crate::service::{self, Shared};
-use crate::target;
+use crate::{quick, target};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -45,6 +45,7 @@ impl Server {
         for place in &mut config.datasets {
             place.root = target::true_path(&place.root);
         }
+        let local = config.datasets.iter().map(|place| quick::is_local(&place.root)).collect();
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads.max(1))
             .max_blocking_threads(READERS)
@@ -53,7 +54,7 @@ impl Server {
             .build()?;
         let listener = runtime.block_on(async { bind(address) })?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared { config, mounts: RwLock::default() });
+        let shared = Arc::new(Shared { config, local, mounts: RwLock::default() });
         let (stop, stopped) = watch::channel(false);
         runtime.spawn(accept(listener, Arc::clone(&shared), stopped));
         Ok(Self { runtime: Some(runtime), stop, shared, address })

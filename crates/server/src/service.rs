@@ -21,12 +21,15 @@ use tokio::task::spawn_blocking;
 
 /// The largest body of a request that a handler is given.
 const BODY_BYTES: usize = 16 << 20;
+const ICON: &str = "/favicon.ico";
 const PRIVATE_NETWORK_ASKED: HeaderName = HeaderName::from_static("access-control-request-private-network");
 const PRIVATE_NETWORK_GRANTED: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
 /// What all connections share.
 pub struct Shared {
     pub config: Config,
+    /// Whether each dataset lies on a local file system.
+    pub local: Vec<bool>,
     pub mounts: RwLock<Vec<Arc<Mount>>>,
 }
 
@@ -66,6 +69,12 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bod
     if parts.method == Method::OPTIONS {
         return preflight(&parts);
     }
+    if parts.uri.path() == ICON {
+        // every browser asks for it, wherever the page is; that it is missing would be told as an error
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return response;
+    }
     let Some(segments) = target::segments(parts.uri.path()) else { return respond::not_found() };
     let mut path = segments.as_slice();
     if let Some(secret) = &shared.config.secret {
@@ -87,10 +96,14 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bod
         let (shared, root) = (Arc::clone(shared), place.root.clone());
         return blocking(move || files::of_file(&shared.config, &parts.method, &parts.headers, &root)).await;
     }
-    for place in &shared.config.datasets {
+    for (place, &local) in shared.config.datasets.iter().zip(&shared.local) {
         if let Some(key) = path.strip_prefix(place.segments.as_slice())
             && !key.is_empty()
         {
+            let quick = || files::of_dataset_at_once(&shared.config, &parts.method, &parts.headers, &place.root, key);
+            if let Some(response) = local.then(quick).flatten() {
+                return response;
+            }
             let (shared, root, key) = (Arc::clone(shared), place.root.clone(), key.to_vec());
             let work = move || files::of_dataset(&shared.config, &parts.method, &parts.headers, &root, &key);
             return blocking(work).await;

@@ -21,8 +21,8 @@ WORK_DIRECTORY = ".precast"
 MOST_INFO_BYTES = 1 << 30
 DATASET_TYPES = (None, "neuroglancer_multiscale_volume", "neuroglancer_annotations_v1")
 """``@type``s of what is a dataset of its own; old volumes have none."""
-RESERVED = ("v", "events", "state")
-"""First segments that the viewer's client needs for itself."""
+RESERVED = ("v", "events", "state", "favicon.ico")
+"""First segments that the viewer's client and browsers need for themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,13 +10,17 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import ipaddress
 import os
 import secrets
 import socket
+import threading
+import traceback
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
@@ -222,6 +226,7 @@ class DataServer:
             ServedDataset(name=name, path=path, url=self.url + urllib.parse.quote(name)) for name, path in names
         )
         self._closed = False
+        _running.add(self)
         self.mount("", self._list)
 
     def __repr__(self) -> str:
@@ -240,12 +245,13 @@ class DataServer:
         """
 
         def call(
-            method: str, path: str, query: str, headers: list[tuple[str, str]], body: bytes
-        ) -> tuple[int, list[tuple[str, str]], bytes | Iterator[bytes]]:
+            method: str, path: str, query: str, headers: list[tuple[str, str]], body: bytes, reply: kernels.HttpReply
+        ) -> None:
             request = Request(method=method, path=path, query=query, headers=dict(headers), body=body)
-            answer = handler(request)
-            named = [("Content-Type", answer.content_type), *answer.headers.items()]
-            return answer.status, named, answer.body
+            # a thread of Python's own, which may be in the middle of anything when the program ends
+            threading.Thread(
+                target=_answer, args=(handler, request, reply), name=f"precast {path}", daemon=True
+            ).start()
 
         self._check_open()
         self._server.mount(_segments(path, empty=True), call)
@@ -286,6 +292,7 @@ class DataServer:
     def close(self) -> None:
         """Stop, after a moment for the answers that are on their way; again is fine."""
         self._closed = True
+        _running.discard(self)
         self._server.close()
 
     def __enter__(self) -> DataServer:
@@ -316,6 +323,38 @@ def serve(
     if not named:
         raise UsageError("there is nothing to serve", hint="name at least one dataset")
     return DataServer(named, options)
+
+
+_running: weakref.WeakSet[DataServer] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close what is still running: its threads must not be on their way into an interpreter that ends."""
+    for server in list(_running):
+        server.close()
+
+
+def _answer(handler: Handler, request: Request, reply: kernels.HttpReply) -> None:
+    try:
+        answer = handler(request)
+        headers = [("Content-Type", answer.content_type), *answer.headers.items()]
+        if isinstance(answer.body, bytes):
+            reply.whole(answer.status, headers, answer.body)
+            return
+        pieces = iter(answer.body)
+        try:
+            reply.begin(answer.status, headers)
+            for piece in pieces:
+                if not reply.send(piece):
+                    break
+        finally:
+            if isinstance(pieces, Generator):
+                pieces.close()
+        reply.end()
+    except Exception:  # a fault of the handler, which is told here and nowhere else
+        traceback.print_exc()
+        reply.fail()
 
 
 def _threads() -> int:
