@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from precast import draco
+    from precast.checks import CheckOptions, DiffOptions, DiffReport, Report, check, diff
     from precast.dataset import Scale, SegmentMesh, TriangleMesh, Volume, VolumeMeshes
     from precast.dataset import open_volume as open  # noqa: A004
     from precast.geometry import Box, Vec3, VoxelSize
@@ -30,9 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Box",
+    "CheckOptions",
     "ConvertOptions",
     "ConvertPlan",
     "ConvertSummary",
+    "DiffOptions",
+    "DiffReport",
     "ExportOptions",
     "ExportSummary",
     "Mesh",
@@ -41,6 +45,7 @@ __all__ = [
     "MeshSummary",
     "PropertiesOptions",
     "PropertiesSummary",
+    "Report",
     "SampleOptions",
     "Scale",
     "SegmentMesh",
@@ -51,7 +56,9 @@ __all__ = [
     "VolumeMeshes",
     "VoxelSize",
     "__version__",
+    "check",
     "convert",
+    "diff",
     "draco",
     "export",
     "extract_surface",
@@ -98,6 +105,12 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "export": ("precast.pipelines.export", "export"),
     "SampleOptions": ("precast.pipelines.sample", "SampleOptions"),
     "sample": ("precast.pipelines.sample", "sample"),
+    "CheckOptions": ("precast.checks", "CheckOptions"),
+    "DiffOptions": ("precast.checks", "DiffOptions"),
+    "DiffReport": ("precast.checks", "DiffReport"),
+    "Report": ("precast.checks", "Report"),
+    "check": ("precast.checks", "check"),
+    "diff": ("precast.checks", "diff"),
 }
 
 

@@ -27,6 +27,8 @@ VERBS = {
     "inspect": "precast.cli.inspect",
     "properties": "precast.cli.properties",
     "export": "precast.cli.export",
+    "check": "precast.cli.check",
+    "diff": "precast.cli.diff",
     "sample": "precast.cli.sample",
 }
 
