@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from precast.checks.part_rules import FILES, Files
-from precast.checks.presence import NAME, PACKED
+from precast.checks.presence import NAME, PACKED_SUFFIXES
 from precast.checks.shard_rules import is_obsolete
 from precast.findings import Finding
 from precast.precomputed.objects import INFO_KEY, LABEL_TABLE_KEY, PROVENANCE_KEY
@@ -29,7 +29,7 @@ CELL = re.compile(r"-?\d+(_-?\d+)*")
 
 def in_scale(name: str) -> bool:
     """Tell whether it is a chunk or a shard."""
-    for suffix in PACKED:
+    for suffix in PACKED_SUFFIXES:
         name = name.removesuffix(suffix)
     return name.endswith(".shard") or NAME.fullmatch(name) is not None or is_obsolete(name)
 
@@ -70,7 +70,7 @@ def check_files(store: LocalStore, parts: Mapping[str, Belongs], *, skip: tuple[
     groups: dict[str, Files] = {}
     for name in _walk(store.root):
         folder = next((f for f in (*parts, *skip) if name.startswith(f"{f}/")), None)
-        if folder in skip:
+        if folder in skip or name in parts:  # a directory of which only a broken link is left
             continue
         plain = name.removesuffix(".gz")
         if folder is None:

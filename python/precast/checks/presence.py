@@ -9,7 +9,7 @@ from contextlib import suppress
 import numpy as np
 
 from precast import kernels
-from precast.checks.chunk_rules import ABSENT, BROKEN, STORED, UNREADABLE, ScaleSurvey
+from precast.checks.chunk_rules import ABSENT, BROKEN, PACKED, STORED, UNREADABLE, ScaleSurvey
 from precast.checks.shard_rules import SHARD_FILE, SHARD_FOLDER, ShardFile, ShardFolder, read_shard, shard_number
 from precast.checks.work import in_threads
 from precast.dataset.volume import Scale
@@ -21,7 +21,7 @@ from precast.storage import ObjectStat
 __all__ = ["find_chunks"]
 
 NAME = re.compile(r"(-?\d+)-(-?\d+)_(-?\d+)-(-?\d+)_(-?\d+)-(-?\d+)")
-PACKED = (".br", ".zstd", ".xz", ".bz2", ".lzma")
+PACKED_SUFFIXES = (".br", ".zstd", ".xz", ".bz2", ".lzma")
 
 
 def find_chunks(scale: Scale, survey: ScaleSurvey, threads: int) -> list[Finding]:
@@ -30,6 +30,7 @@ def find_chunks(scale: Scale, survey: ScaleSurvey, threads: int) -> list[Finding
         objects = list(scale.objects())
     except (AccessDeniedError, StorageError) as error:
         survey.unreadable.add(survey.where, error.message)
+        survey.states[:] = UNREADABLE
         return []
     survey.objects = len(objects)
     survey.stored_bytes = sum(stat.size for stat in objects)
@@ -47,7 +48,7 @@ def _from_names(scale: Scale, survey: ScaleSurvey, objects: Sequence[ObjectStat]
     other_sizes = scale.info.other_chunk_sizes
     for stat in objects:
         name = stat.key.removeprefix(f"{scale.info.key}/")
-        suffix = next((suffix for suffix in PACKED if name.endswith(suffix)), "")
+        suffix = next((suffix for suffix in PACKED_SUFFIXES if name.endswith(suffix)), "")
         match = NAME.fullmatch(name.removesuffix(suffix))
         if match is None:
             continue  # what else lies there is told by a rule about files
@@ -63,7 +64,7 @@ def _from_names(scale: Scale, survey: ScaleSurvey, objects: Sequence[ObjectStat]
             survey.twice.add(stat.key, "is stored both as it is and as .gz")
         elif suffix:
             survey.packed.add(stat.key, f"is packed as {suffix}, which precast does not read")
-            survey.states[at] = STORED
+            survey.states[at] = PACKED
         elif stat.size == 0:
             survey.zero_length.add(stat.key, "has no bytes")
             survey.states[at] = BROKEN

@@ -44,6 +44,18 @@ def scale_key(file: VolumeFile) -> Iterator[Fault]:
             yield file.at(f"{path}.key"), f"must be a non-empty relative directory, got {key!r:.60}"
 
 
+@FIELDS.add(
+    "PC134",
+    "the directory of a scale lies inside the dataset",
+    severity=Severity.INFO,
+    hint="legal; its chunks are not looked into, and not copied with the dataset",
+)
+def scale_inside(file: VolumeFile) -> Iterator[Fault]:
+    for path, scale in file.scales:
+        if isinstance(scale.get("key"), str) and normal_path(scale["key"]).startswith(".."):
+            yield file.at(f"{path}.key"), f"leads out of the dataset: {scale['key']!r:.80}"
+
+
 @FIELDS.add("PC111", "the size of a scale is three whole numbers of at least 1")
 def scale_size(file: VolumeFile) -> Iterator[Fault]:
     for path, scale in file.scales:
@@ -256,7 +268,7 @@ def scale_whole_numbers(file: VolumeFile) -> Iterator[Fault]:
         vectors = [(f"{path}.{key}", scale.get(key)) for key in ("size", "voxel_offset", BLOCK_SIZE)]
         vectors += [(f"{path}.chunk_sizes[{i}]", v) for i, v in enumerate(sizes if isinstance(sizes, list) else [])]
         for place, value in vectors:
-            if triple(value) is not None and any(isinstance(item, Decimal) for item in value):
+            if triple(value) is not None and any(isinstance(item, Decimal) for item in value or ()):
                 yield file.at(place), f"is written {[str(item) for item in value]}"
 
 
@@ -281,7 +293,12 @@ def scale_hidden(file: VolumeFile) -> Iterator[Fault]:
     hint="every chunk size needs a full copy of the data; only the copy of the first size is looked at here",
 )
 def scale_copies(file: VolumeFile) -> Iterator[Fault]:
-    counts = [(path, len(s["chunk_sizes"])) for path, s in file.scales if isinstance(s.get("chunk_sizes"), list)]
+    counts = []
+    for path, scale in file.scales:
+        sizes = scale.get("chunk_sizes")
+        good = isinstance(sizes, list) and all(triple(size, 1) is not None for size in sizes)
+        if good and sizes and scale.get("sharding") is None:
+            counts.append((path, len(sizes)))
     for path, count in counts:
         if count > 1 or count != counts[0][1]:
             yield file.at(f"{path}.chunk_sizes"), f"has {count} chunk sizes"
@@ -297,6 +314,8 @@ def scale_countable(file: VolumeFile) -> Iterator[Fault]:
     for path, scale in file.scales:
         size, sizes = triple(scale.get("size"), 1), scale.get("chunk_sizes")
         chunk = triple(sizes[0], 1) if isinstance(sizes, list) and sizes else None
-        if size is not None and chunk is not None and size.ceildiv(chunk).volume > MOST_CHUNKS:
+        if size is None or chunk is None or morton_bits(size.ceildiv(chunk)) > 64:
+            continue
+        if size.ceildiv(chunk).volume > MOST_CHUNKS:
             text = f"{size.ceildiv(chunk).volume} chunks are more than the {MOST_CHUNKS} that can be kept track of"
             yield file.at(f"{path}.chunk_sizes"), text

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precast import kernels
-from precast.checks.chunk_rules import ABSENT, BROKEN, EMPTY, STORED, UNREADABLE, VOXELS, Pyramid, ScaleSurvey
+from precast.checks.chunk_rules import ABSENT, BROKEN, EMPTY, PACKED, STORED, UNREADABLE, VOXELS, Pyramid, ScaleSurvey
 from precast.checks.places import Tally
 from precast.checks.work import in_threads
 from precast.dataset.volume import Scale
@@ -31,6 +31,7 @@ LOSSY_MEAN = 8.0
 """Mean of a block, in grey levels, above which a lossy scale is not taken for black."""
 LOSSY_APART = 24.0
 """Mean difference of a block, in grey levels, that no quality of jpeg explains."""
+NOT_READ = (UNREADABLE, BROKEN, PACKED)
 BATCH = 8
 ARRAYS_PER_TILE = 4
 
@@ -135,7 +136,7 @@ def look_into(
             progress.advance(result.voxels_bytes)
     survey.decoded = survey.count(VOXELS, EMPTY, BROKEN)
     survey.complete = survey.count(STORED) == 0
-    sound = survey.count(UNREADABLE, BROKEN) == 0 and not survey.lost
+    sound = survey.count(*NOT_READ) == 0 and not survey.lost
     if survey.complete and sound and not survey.unreadable:
         info = scale.info
         survey.digest = kernels.format_digest((lanes[0], lanes[1]), info.size, scale.channels, scale.dtype.name)
@@ -242,7 +243,7 @@ class _Tiles:
                 absent.append(box.intersect(tile))
                 continue
             home = tile.contains(Box(box.start, box.start.plus((1, 1, 1))))
-            chunk = self._decode(cell, result if home else TileResult()) if state not in (BROKEN, UNREADABLE) else None
+            chunk = self._decode(cell, result if home else TileResult()) if state not in NOT_READ else None
             if chunk is None:
                 sound = False
                 continue
@@ -264,7 +265,7 @@ class _Tiles:
         try:
             chunk = self.scale.read_chunk(cell)
             if chunk is None:
-                raise FormatError(f"chunk {name} was there and is gone")
+                raise StorageError("it was listed, but it is not there")
         except FormatError as error:
             result.broken.add(name, error.message.removeprefix(f"chunk {name}: "))
             result.states.append((cell, BROKEN))
@@ -286,7 +287,7 @@ class _Tiles:
         if region.empty or survey.pyramid is None:
             return
         states = _states(survey, above.info.cells(region))
-        if np.isin(states, (UNREADABLE, BROKEN)).any():
+        if np.isin(states, NOT_READ).any():
             return
         try:
             coarse = above.read(region, threads=1)
