@@ -180,6 +180,8 @@ def parse_skeleton(data: bytes, attributes: tuple[SkeletonAttribute, ...]) -> Sk
     values = {}
     for item in attributes:
         kind = np.dtype(item.data_type).newbyteorder("<")
-        values[item.id] = np.frombuffer(data, kind, vertices * item.num_components, at).reshape(vertices, -1)
+        values[item.id] = np.frombuffer(data, kind, vertices * item.num_components, at).reshape(
+            vertices, item.num_components
+        )
         at += vertices * item.vertex_bytes
     return Skeleton(positions, pairs, values)
