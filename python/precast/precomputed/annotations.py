@@ -409,10 +409,10 @@ def _level_problems(item: Mapping[str, Any], rank: int, i: int) -> Iterator[Prob
     def natural(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**32
 
-    if not _numbers(item.get("grid_shape"), rank, natural):
+    if rank and not _numbers(item.get("grid_shape"), rank, natural):
         text = f"must be {rank} integers of at least 1, got {item.get('grid_shape')!r:.60}"
         yield Problem("indices", f"spatial[{i}].grid_shape: {text}")
-    if not _numbers(item.get("chunk_size"), rank, lambda n: _is_number(n) and n > 0):
+    if rank and not _numbers(item.get("chunk_size"), rank, lambda n: _is_number(n) and n > 0):
         text = f"must be {rank} numbers above 0, got {item.get('chunk_size')!r:.60}"
         yield Problem("indices", f"spatial[{i}].chunk_size: {text}")
     if not natural(item.get("limit")):
