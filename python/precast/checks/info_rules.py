@@ -25,6 +25,7 @@ __all__ = [
     "MOST_CHUNKS",
     "UNREADABLE_INFO",
     "VOLUME",
+    "VOLUME_TYPE",
     "Unparsed",
     "VolumeFile",
     "edges",
@@ -33,7 +34,7 @@ __all__ = [
     "whole",
 ]
 
-TYPE = "neuroglancer_multiscale_volume"
+VOLUME_TYPE = "neuroglancer_multiscale_volume"
 LINKS = ("mesh", "skeletons", "segment_properties")
 BLOCK_SIZE = "compressed_segmentation_block_size"
 OPTIONAL_SCALE_KEYS = ("voxel_offset", "sharding", "hidden", "jpeg_quality", "png_level", BLOCK_SIZE)
@@ -137,8 +138,8 @@ VOLUME: RuleTable[VolumeFile] = RuleTable()
 
 @VOLUME.add("PC101", "@type is that of a volume, or absent")
 def volume_type(file: VolumeFile) -> Iterator[Fault]:
-    if file.value.get("@type", TYPE) != TYPE:
-        yield file.at("@type"), f"must be {TYPE!r}, got {file.value['@type']!r:.60}"
+    if file.value.get("@type", VOLUME_TYPE) != VOLUME_TYPE:
+        yield file.at("@type"), f"must be {VOLUME_TYPE!r}, got {file.value['@type']!r:.60}"
 
 
 @VOLUME.add(

@@ -27,7 +27,7 @@ from precast.checks.work import in_threads
 from precast.dataset.meshes import LegacyMeshes, MultiresMesh, MultiresMeshes, ShardedMeshes, VolumeMeshes
 from precast.dataset.shards import Place, read_range
 from precast.dataset.volume import Volume
-from precast.errors import FormatError, ObjectNotFoundError
+from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError, StorageError
 from precast.findings import Finding
 from precast.precomputed.meshes import MultiresManifest
 from precast.precomputed.objects import INFO_KEY
@@ -49,6 +49,7 @@ class Unreadable:
 DIRECTORY: RuleTable[Unreadable] = RuleTable()
 SHARDS: RuleTable[Unreadable] = RuleTable()
 ABSENT: RuleTable[Unreadable] = RuleTable()
+BLOCKED: RuleTable[Unreadable] = RuleTable()
 
 
 @DIRECTORY.add("PC300", "the info of meshes is a strict JSON object")
@@ -58,6 +59,11 @@ def directory_info(subject: Unreadable) -> Iterable[Fault]:
 
 @SHARDS.add("PC305", "the indices of shards can be read")
 def shard_indices(subject: Unreadable) -> Iterable[Fault]:
+    yield subject.where, subject.message
+
+
+@BLOCKED.add("PC309", "what belongs to an object can be read", hint="check permissions and the disk")
+def object_readable(subject: Unreadable) -> Iterable[Fault]:
     yield subject.where, subject.message
 
 
@@ -82,8 +88,8 @@ def check_meshes(volume: Volume, *, ids: Iterable[int] | None = None, threads: i
     ------
     ObjectNotFoundError
         If the volume has no meshes.
-    StorageError
-        If something cannot be read for another reason than that it is absent or damaged.
+    AccessDeniedError, StorageError
+        If the meshes cannot be listed.
     """
     if volume.info.mesh is None:
         _ = volume.meshes  # raises, with the hint
@@ -108,9 +114,12 @@ def check_meshes(volume: Volume, *, ids: Iterable[int] | None = None, threads: i
     looked_at: dict[str, list[tuple[int, int, str]]] = {}
 
     def one(segment: int) -> tuple[list[Finding], Place | None]:
-        if isinstance(meshes, MultiresMeshes):
-            return _check_object(meshes, segment, volume)
-        return (_check_legacy(meshes, segment, volume) if isinstance(meshes, LegacyMeshes) else []), None
+        try:
+            if isinstance(meshes, MultiresMeshes):
+                return _check_object(meshes, segment, volume)
+            return (_check_legacy(meshes, segment, volume) if isinstance(meshes, LegacyMeshes) else []), None
+        except (AccessDeniedError, StorageError) as error:
+            return BLOCKED.run(Unreadable(f"{meshes.prefix}, object {segment}", error.message)), None
 
     for segment, (found_here, place) in zip(wanted, in_threads(one, wanted, threads), strict=True):
         findings += found_here

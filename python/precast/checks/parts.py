@@ -22,7 +22,7 @@ from precast.checks.files import (
     in_scale,
     in_skeletons,
 )
-from precast.checks.info_rules import LINKS
+from precast.checks.info_rules import LINKS, VOLUME_TYPE
 from precast.checks.meshes import check_meshes
 from precast.checks.part_rules import IDS, LABEL_TABLE, LINK, STOPPED, Ids, LabelTableFile, Link, Stopped
 from precast.checks.properties import check_properties, check_properties_file
@@ -79,7 +79,7 @@ def check_parts(
         parts.findings += LINK.run(link)
         if link.found == key and not link.missing:
             parts.check(key, path)
-        elif not path.startswith(".."):
+        elif not path.startswith("..") and path not in scale_keys:
             parts.skipped.append(path)
     for path in _folders(context):
         kind = None if path in (*linked.values(), *scale_keys) else _type_of(path, context)
@@ -127,8 +127,10 @@ def _type_of(path: str, context: Context) -> str | None:
     except (FormatError, AccessDeniedError, StorageError):
         return ""
     text = value.get("@type")
+    if text == VOLUME_TYPE or (text is None and "scales" in value):
+        return "a volume"
     if text is None:
-        return "a volume" if "scales" in value else ""
+        return ""
     return PART_TYPES[text] if isinstance(text, str) and text in PART_TYPES else f"{text!r:.60}"
 
 
@@ -165,6 +167,7 @@ class _Parts:
         self.reports: list[PartReport] = []
         self.folders: dict[str, Belongs] = {}
         self.skipped: list[str] = []
+        self.meshes_listed = False
         self.labels = self._label_table()
 
     def check(self, kind: str, path: str) -> None:
@@ -191,6 +194,7 @@ class _Parts:
         try:
             meshes = self.volume.meshes
             ids = meshes.ids()
+            self.meshes_listed = True
             chosen = self.context.sample(ids.tolist())
             if isinstance(meshes, LegacyMeshes):  # its fragments have any names
                 self.folders[path] = lambda name: not TEMPORARY.search(name)
@@ -209,13 +213,11 @@ class _Parts:
         except (FormatError, KeyError, TypeError):
             objects = 0  # told by the rules
         self.reports.append(PartReport(path=path, kind="segment_properties", objects=objects, checked=objects))
-        try:
-            if self.volume is not None:
-                self._add(check_properties(self.volume))
-                return
-        except FormatError:
-            pass  # the meshes cannot be listed, which is told there
-        self._add(check_properties_file(self.context.store, path))
+        # meshes that cannot be listed are told on their own
+        if self.volume is not None and (self.volume.info.mesh is None or self.meshes_listed):
+            self._add(check_properties(self.volume))
+        else:
+            self._add(check_properties_file(self.context.store, path))
 
     def _skeletons(self, path: str) -> None:
         self.folders[path] = in_skeletons
