@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 import precast
 from precast.checks import CheckOptions, Report, ScaleReport, catalogue, check
 from precast.findings import Severity
+from precast.precomputed.codecs import codec_of_scale
 from volume_files import SIZE, chunk_name, labels, pyramid, volume_info, write_volume
 
 FINE, COARSE = "10_10_20", "20_20_40"
@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, make_blobs: Any) -> dict[str,
     rng = np.random.default_rng(1)
     smooth = np.add.outer(np.add.outer(np.arange(70), np.arange(90)), np.arange(110)) * 0.7
     image = (smooth + rng.integers(0, 9, smooth.shape)).astype(np.uint8)
-    options = {"resolution": "8,8,8", "chunk_size": 32, "offset": "3,-5,8"}
+    options: dict[str, Any] = {"resolution": "8,8,8", "chunk_size": 32, "offset": "3,-5,8"}
     precast.convert(data, folder / "sharded", precast.ConvertOptions(**options))
     precast.convert(data, folder / "files", precast.ConvertOptions(**options, unsharded=True))
     precast.convert(image, folder / "jpeg", precast.ConvertOptions(**options, encoding="jpeg"))
@@ -110,14 +110,19 @@ def test_a_lost_file(copy: Callable[[str], Path]) -> None:
     assert codes(path, sample=0.2) == ["PC201"]
 
 
+def encoded(scale: Any, chunk: Any) -> bytes:
+    """Encode a chunk as a scale has it."""
+    codec = codec_of_scale(scale.info, scale.dtype.name, scale.channels)
+    (payload,) = codec.encode_slab(chunk, gzip_level=4, skip_zero=False, threads=1)
+    assert payload is not None
+    return payload
+
+
 def test_more_chunks_than_recorded(copy: Callable[[str], Path]) -> None:
     path = copy("files")
-    shape = only_scale(check(path))
-    assert shape.absent == 1
-    (path / "8_8_8" / "3-35_-5-27_8-40").write_bytes(
-        precast.open(path).scales[0]._codec.encode_slab(np.zeros((1, 32, 32, 32), np.uint32), gzip_level=None,
-                                                        skip_zero=False, threads=1)[0]
-    )  # fmt: skip
+    assert only_scale(check(path)).absent == 1
+    payload = encoded(precast.open(path).scales[0], np.zeros((1, 32, 32, 32), np.uint32))
+    (path / "8_8_8" / "3-35_-5-27_8-40.gz").write_bytes(payload)
     assert codes(path) == ["PC210"]
 
 
@@ -132,8 +137,7 @@ def test_a_changed_voxel(copy: Callable[[str], Path]) -> None:
     assert scale.info.chunk_box(cell).start == (99, 59, 72)
     chunk[0, 0:2, 1:3, 1:3] = 77  # a whole cell of the next scale
     file = path / "8_8_8" / f"{scale.info.chunk_name(cell)}.gz"
-    payload = scale._codec.encode_slab(chunk, gzip_level=4, skip_zero=False, threads=1)[0]
-    file.write_bytes(payload)
+    file.write_bytes(encoded(scale, chunk))
     assert codes(path) == ["PC240", "PC250"]
     provenance = json.loads((path / "provenance").read_text())
     provenance["processing"][0]["scales"][0]["voxel_digest"] = ""
@@ -365,7 +369,7 @@ def test_a_scale_outside_the_dataset_is_not_looked_into(foreign: Path) -> None:
 
 def test_a_folder_that_cannot_be_listed(foreign: Path) -> None:
     shutil.rmtree(foreign / COARSE)
-    os.symlink(COARSE, foreign / COARSE)
+    (foreign / COARSE).symlink_to(COARSE)
     assert codes(foreign) == ["PC203"]
 
 

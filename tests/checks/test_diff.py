@@ -63,10 +63,10 @@ def test_by_digest(made: Path, pair: tuple[Path, Path]) -> None:
     text = (pair[1] / "provenance").read_text()
     digest = json.loads(text)["processing"][0]["scales"][1]["voxel_digest"]
     (pair[1] / "provenance").write_text(text.replace(digest, "voxels1:0"))
-    assert codes(*pair, trust_digests=True) == ["PC813"]
-    assert codes(*pair) == []
+    assert codes(made / "a", pair[1], trust_digests=True) == ["PC813"]
+    assert codes(made / "a", pair[1]) == []
     (pair[1] / "provenance").unlink()
-    report = diff(*pair, DiffOptions(trust_digests=True))
+    report = diff(made / "a", pair[1], DiffOptions(trust_digests=True))
     assert report.equal
     assert [scale.by_digest for scale in report.scales] == [False] * 3
 
@@ -74,25 +74,22 @@ def test_by_digest(made: Path, pair: tuple[Path, Path]) -> None:
 def test_voxels(tmp_path: Path) -> None:
     data = labels()
     other = data.copy()
-    other[4, 5, 6] += 1
+    other[4, 6, 6] += 1
     other[15, 23, 39] += 1
     a = write_volume(tmp_path / "a", data=pyramid(data))
     b = write_volume(tmp_path / "b", data=pyramid(other))
     report = diff(a, b)
     assert [finding.code for finding in report.findings] == ["PC813", "PC813"]
     first, second = (finding.message for finding in report.findings)
-    assert first.startswith("2 of 15360 voxels differ, the first at 14,5,8: a ")
-    assert f"14,5,8: a {data[4, 5, 6]}, b {other[4, 5, 6]}" in first
+    assert first.startswith("2 of 15360 voxels differ, the first at 14,6,8: a ")
+    assert f"14,6,8: a {data[4, 6, 6]}, b {other[4, 6, 6]}" in first
     assert "47,23,19: a" in first
     assert "1 of 1920" in second
     assert [(scale.key, scale.differ, scale.equal) for scale in report.scales] == [
         ("10_10_20", 2, False),
         ("20_20_40", 1, False),
     ]
-    again = diff(b, a, DiffOptions(threads=1, memory=5000))
-    assert (
-        again.findings[0].message == first.replace("a ", "c ").replace("b ", "a ").replace("c ", "b ") or again.findings
-    )
+    assert diff(a, b, DiffOptions(threads=1, memory=5000)).findings == report.findings
 
 
 def test_chunks_that_cannot_be_read(tmp_path: Path) -> None:

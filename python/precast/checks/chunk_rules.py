@@ -17,8 +17,8 @@ from precast.precomputed.provenance import ScaleRecord
 __all__ = ["ABSENT", "BROKEN", "EMPTY", "PACKED", "SCALE", "STORED", "UNREADABLE", "VOXELS", "ScaleSurvey"]
 
 ABSENT, STORED, VOXELS, EMPTY, UNREADABLE, BROKEN, PACKED = range(7)
-"""What is known of a chunk: not there; there and not looked into; voxels; only zeros; not readable; not decodable; stored
-in a form that precast does not read."""
+"""What is known of a chunk: not there; there and not looked into; voxels; only zeros; not readable; not decodable;
+stored in a form that precast does not read."""
 
 
 @dataclass(slots=True)

@@ -268,7 +268,7 @@ def scale_whole_numbers(file: VolumeFile) -> Iterator[Fault]:
         vectors = [(f"{path}.{key}", scale.get(key)) for key in ("size", "voxel_offset", BLOCK_SIZE)]
         vectors += [(f"{path}.chunk_sizes[{i}]", v) for i, v in enumerate(sizes if isinstance(sizes, list) else [])]
         for place, value in vectors:
-            if triple(value) is not None and any(isinstance(item, Decimal) for item in value or ()):
+            if isinstance(value, list) and triple(value) is not None and any(isinstance(n, Decimal) for n in value):
                 yield file.at(place), f"is written {[str(item) for item in value]}"
 
 
