@@ -285,6 +285,17 @@ def test_chunks_in_brotli(foreign: Path) -> None:
     assert codes(foreign) == ["PC209"]
 
 
+def test_chunks_in_a_folder_per_axis(foreign: Path) -> None:
+    for file in list((foreign / FINE).iterdir()):
+        target = file.parent / file.name.replace("_", "/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(target)
+    report = check(foreign)
+    assert [finding.code for finding in report.findings] == ["PC212"]
+    assert "12 chunks" in report.findings[0].message
+    assert only_scale(report).stored == 12
+
+
 def test_a_scale_without_chunks(foreign: Path) -> None:
     shutil.rmtree(foreign / COARSE)
     assert codes(foreign) == ["PC211"]

@@ -63,6 +63,7 @@ class ScaleSurvey:
     misnamed: Tally = field(default_factory=Tally)
     leftover: Tally = field(default_factory=Tally)
     packed: Tally = field(default_factory=Tally)
+    nested: Tally = field(default_factory=Tally)
     no_cell: Tally = field(default_factory=Tally)
     broken: Tally = field(default_factory=Tally)
     empty_beside: Tally = field(default_factory=Tally)
@@ -105,8 +106,10 @@ class Pyramid:
         How it was compared.
     exact
         Whether precast made it, so that every voxel is determined.
+    lossy
+        One of the two scales is stored with loss, so that they are only near.
     compared, differ
-        Voxels that were compared, and that are not what the method gives.
+        Voxels that were compared, and that are not what the method gives; of lossy scales those are not counted.
     wrong
         Those that are an error.
     impossible
@@ -118,6 +121,7 @@ class Pyramid:
     where: str
     method: str
     exact: bool
+    lossy: bool = False
     compared: int = 0
     differ: int = 0
     wrong: Tally = field(default_factory=Tally)
@@ -126,7 +130,7 @@ class Pyramid:
 
     def to_json(self) -> dict[str, Any]:
         """Return what a report says about it."""
-        return {"method": self.method, "compared": self.compared, "differ": self.differ}
+        return {"method": self.method, "compared": self.compared, "differ": None if self.lossy else self.differ}
 
 
 SCALE: RuleTable[ScaleSurvey] = RuleTable()
@@ -234,6 +238,17 @@ def chunks_none(scale: ScaleSurvey) -> Iterator[Fault]:
     if not scale.present and scale.recorded is None:
         others = "no scale has any" if scale.alone else "other scales have theirs"
         yield scale.where, f"none of {scale.chunks} chunks is there; {others}"
+
+
+@SCALE.add(
+    "PC212",
+    "chunks lie directly in the directory of their scale",
+    severity=Severity.WARNING,
+    hint="as neuroglancer-scripts lays them without --flat: viewers need a server that rewrites names",
+)
+def chunks_nested(scale: ScaleSurvey) -> Iterator[Fault]:
+    if scale.nested:
+        yield scale.nested.first[0], f"{scale.nested.count} chunks lie in a folder per axis, where precast does not look"
 
 
 # ---- decoding

@@ -31,7 +31,8 @@ def in_scale(name: str) -> bool:
     """Tell whether it is a chunk or a shard."""
     for suffix in PACKED_SUFFIXES:
         name = name.removesuffix(suffix)
-    return name.endswith(".shard") or NAME.fullmatch(name) is not None or is_obsolete(name)
+    flat = name.replace("/", "_") if name.count("/") == 2 else name
+    return name.endswith(".shard") or NAME.fullmatch(flat) is not None or is_obsolete(name)
 
 
 def in_meshes(name: str) -> bool:

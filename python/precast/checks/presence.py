@@ -47,7 +47,7 @@ def _from_names(scale: Scale, survey: ScaleSurvey, objects: Sequence[ObjectStat]
     odd: list[tuple[str, Vec3]] = []
     other_sizes = scale.info.other_chunk_sizes
     for stat in objects:
-        name = stat.key.removeprefix(f"{scale.info.key}/")
+        name, nested = _flat(stat.key.removeprefix(f"{scale.info.key}/"))
         suffix = next((suffix for suffix in PACKED_SUFFIXES if name.endswith(suffix)), "")
         match = NAME.fullmatch(name.removesuffix(suffix))
         if match is None:
@@ -62,6 +62,9 @@ def _from_names(scale: Scale, survey: ScaleSurvey, objects: Sequence[ObjectStat]
         at = (cell.z, cell.y, cell.x)
         if survey.states[at] != ABSENT:
             survey.twice.add(stat.key, "is stored both as it is and as .gz")
+        elif nested:
+            survey.nested.add(stat.key, f"is the chunk {name}, in a folder of its own")
+            survey.states[at] = PACKED
         elif suffix:
             survey.packed.add(stat.key, f"is packed as {suffix}, which precast does not read")
             survey.states[at] = PACKED
@@ -80,6 +83,12 @@ def _from_names(scale: Scale, survey: ScaleSurvey, objects: Sequence[ObjectStat]
             )
         else:
             survey.leftover.add(key, "is not the name of a chunk of this scale")
+
+
+def _flat(name: str) -> tuple[str, bool]:
+    """Return a name as readers ask for it, and whether it was laid in a folder per axis."""
+    parts = name.split("/")
+    return ("_".join(parts), True) if len(parts) == 3 else (name, False)
 
 
 def _cell(scale: Scale, begin: Vec3, end: Vec3) -> Vec3 | None:

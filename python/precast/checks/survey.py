@@ -56,25 +56,27 @@ class Depth:
     memory_bytes: int
 
 
-def plan_pyramid(fine: Scale, coarse: Scale, survey: ScaleSurvey, method: str | None, kind: str) -> Pyramid | None:
+def plan_pyramid(
+    finer: tuple[Scale, ScaleSurvey], coarser: tuple[Scale, ScaleSurvey], method: str | None, kind: str
+) -> Pyramid | None:
     """Return how a scale can be laid beside the finer one, or None if it cannot.
 
     Parameters
     ----------
-    fine, coarse
-        The scales.
-    survey
-        That of the coarser one.
+    finer, coarser
+        The scales, with what was found of them.
     method
         How precast reduced the finer scale, if it did.
     kind
         Of the volume; another program's method is not known, it is taken for the usual one.
     """
+    (fine, fine_survey), (coarse, survey) = finer, coarser
     if _factor(fine, coarse) is None:
         return None
     known = method in get_args(kernels.DownsampleMethod) and survey.record is not None
     usual = "majority" if kind == "segmentation" else "mean"
-    return Pyramid(survey.where, str(method) if known else usual, known)
+    lossy = survey.lossy or fine_survey.lossy
+    return Pyramid(survey.where, str(method) if known else usual, known, lossy)
 
 
 def _factor(fine: Scale, coarse: Scale) -> Vec3 | None:
@@ -305,10 +307,11 @@ class _Tiles:
         assert survey.pyramid is not None
         assert factor is not None
         coarse, region = pair.coarse, pair.region
-        found = Pyramid(survey.pyramid.where, survey.pyramid.method, survey.pyramid.exact, compared=coarse.size)
+        plan = survey.pyramid
+        found = Pyramid(plan.where, plan.method, plan.exact, plan.lossy, compared=coarse.size)
         method = cast("kernels.DownsampleMethod", found.method)
         expected = pair.reduced(factor, method)
-        if self.lossy:
+        if found.lossy:
             apart = float(np.abs(coarse.astype(np.float64) - expected.astype(np.float64)).mean())
             if apart > LOSSY_APART:
                 found.far.add(_place(above, region), f"differs from the finer scale by {apart:.0f} on average")
@@ -325,11 +328,6 @@ class _Tiles:
                 self._tell(found.impossible, wrong, pair, found.method, expected)
         return found
 
-    @property
-    def lossy(self) -> bool:
-        """Whether one of the two scales is stored with loss."""
-        return self.survey.lossy or (self.above_survey is not None and self.above_survey.lossy)
-
     def _tell(self, tally: Tally, wrong: Array, pair: _Beside, method: str, expected: Array) -> None:
         assert self.above is not None
         c, z, y, x = (int(n) for n in np.argwhere(wrong)[0])
@@ -344,13 +342,14 @@ class _Tiles:
         assert above is not None
         assert factor is not None
         assert self.above_survey is not None
+        lossy = self.survey.lossy or self.above_survey.lossy
         for box in absent:
             # a voxel less on every side: other programs place voxels differently by up to one
             inner = box.start.ceildiv(factor).plus((1, 1, 1))
             stop = box.stop.floordiv(factor).minus((1, 1, 1)).map(max, inner)
             part = Box(inner, stop).intersect(pair.region)
             values = pair.coarse[part.slices(pair.region.start)]
-            if values.size and (float(values.mean()) > LOSSY_MEAN if self.lossy else values.any()):
+            if values.size and (float(values.mean()) > LOSSY_MEAN if lossy else values.any()):
                 where = f"{self.scale.info.key}/{self.scale.info.chunk_name(self.scale.info.cells(box).start)}"
                 result.lost_here.add(where, f"is absent, but scale {above.info.key} has voxels there")
         for cell in (box.start for box in above.info.cells(pair.region).tiles((1, 1, 1))):
@@ -358,7 +357,7 @@ class _Tiles:
                 continue
             part = above.info.chunk_box(cell).intersect(pair.region)
             source = Box(part.start.times(factor), part.stop.times(factor)).intersect(pair.tile)
-            least = 2 * LOSSY_MEAN if self.lossy else 0
+            least = 2 * LOSSY_MEAN if lossy else 0
             filled = (pair.fine[source.slices(pair.tile.start)] > least).astype(np.uint8)
             if filled.size and kernels.downsample(filled, factor, "min", start=source.start).any():
                 where = f"{above.info.key}/{above.info.chunk_name(cell)}"

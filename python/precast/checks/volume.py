@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -66,9 +67,9 @@ def check_volume(value: dict[str, Any], context: Context) -> VolumeCheck:
             findings += find_chunks(scale, survey, context.threads)
     nothing = not any(survey.present for survey in surveys)
     method = context.provenance.method(opened.kind)
-    for fine, coarse, survey in zip(opened.scales, opened.scales[1:], surveys[1:], strict=False):
-        if readable[fine.index] and readable[coarse.index] and survey.present and surveys[fine.index].present:
-            survey.pyramid = plan_pyramid(fine, coarse, survey, method, opened.kind)
+    for finer, coarser in pairwise(zip(opened.scales, surveys, strict=True)):
+        if all(readable[scale.index] and survey.present for scale, survey in (finer, coarser)):
+            coarser[1].pyramid = plan_pyramid(finer, coarser, method, opened.kind)
     for k, (scale, survey) in enumerate(zip(opened.scales, surveys, strict=True)):
         if readable[k] and not scale.info.key.startswith(".."):
             above = (opened.scales[k + 1], surveys[k + 1]) if k + 1 < len(surveys) else None

@@ -78,7 +78,10 @@ def _row(scale: ScaleReport) -> list[str]:
     if scale.digest:
         voxels = f"digest {scale.digest}"
     elif scale.pyramid is not None:
-        voxels = f"{scale.pyramid['method']}: {scale.pyramid['differ']} differ"
+        differ = scale.pyramid["differ"]
+        voxels = (
+            f"{scale.pyramid['method']}, lossy" if differ is None else f"{scale.pyramid['method']}: {differ} differ"
+        )
     else:
         voxels = ""
     return [
