@@ -248,7 +248,10 @@ def chunks_none(scale: ScaleSurvey) -> Iterator[Fault]:
 )
 def chunks_nested(scale: ScaleSurvey) -> Iterator[Fault]:
     if scale.nested:
-        yield scale.nested.first[0], f"{scale.nested.count} chunks lie in a folder per axis, where precast does not look"
+        yield (
+            scale.nested.first[0],
+            f"{scale.nested.count} chunks lie in a folder per axis, where precast does not look",
+        )
 
 
 # ---- decoding

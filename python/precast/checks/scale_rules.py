@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from precast.precomputed.info import DATA_TYPES, ENCODINGS
 from precast.precomputed.paths import normal_path
 from precast.precomputed.sharding import ShardingSpec, morton_bits
 
-__all__ = ["FIELDS", "FOREIGN_ENCODINGS", "UNDISPLAYED_ENCODINGS"]
+__all__ = ["FIELDS", "FOREIGN_ENCODINGS", "MOST_CHUNK_BYTES", "UNDISPLAYED_ENCODINGS", "chunk_bytes"]
 
 FOREIGN_ENCODINGS = ("jxl", "compresso")
 """Encodings that viewers show and precast does not read."""
@@ -32,6 +33,7 @@ SHARDING_KEYS = (
     "data_encoding",
 )
 EXACT_FLOAT32 = 2**24
+MOST_CHUNK_BYTES = 2**31
 
 FIELDS: RuleTable[VolumeFile] = RuleTable()
 
@@ -54,6 +56,28 @@ def scale_inside(file: VolumeFile) -> Iterator[Fault]:
     for path, scale in file.scales:
         if isinstance(scale.get("key"), str) and normal_path(scale["key"]).startswith(".."):
             yield file.at(f"{path}.key"), f"leads out of the dataset: {scale['key']!r:.80}"
+
+
+@FIELDS.add(
+    "PC135",
+    "a chunk is not larger than 2 GiB",
+    severity=Severity.WARNING,
+    hint="viewers load whole chunks: some MiB are usual; the chunks are counted, but not looked into",
+)
+def scale_chunk_bytes(file: VolumeFile) -> Iterator[Fault]:
+    for path, scale in file.scales:
+        size = chunk_bytes(file, scale)
+        if size > MOST_CHUNK_BYTES:
+            yield file.at(f"{path}.chunk_sizes"), f"a chunk of all channels has {size} bytes"
+
+
+def chunk_bytes(file: VolumeFile, scale: Mapping[str, Any]) -> int:
+    """Return the size of a whole chunk of a scale, decoded; 0 if that cannot be told."""
+    sizes, size = scale.get("chunk_sizes"), triple(scale.get("size"), 1)
+    chunk = triple(sizes[0], 1) if isinstance(sizes, list) and sizes else None
+    if chunk is None or size is None or file.data_type not in DATA_TYPES:
+        return 0
+    return chunk.map(min, size).volume * file.channels * int(np.dtype(file.data_type).itemsize)
 
 
 @FIELDS.add("PC111", "the size of a scale is three whole numbers of at least 1")

@@ -31,6 +31,8 @@ LOSSY_MEAN = 8.0
 """Mean of a block, in grey levels, above which a lossy scale is not taken for black."""
 LOSSY_APART = 24.0
 """Mean difference of a block, in grey levels, that no quality of jpeg explains."""
+MOST_REDUCED = 2**12
+"""Voxels that one coarser voxel may stand for; scales further apart are not compared."""
 NOT_READ = (UNREADABLE, BROKEN, PACKED)
 BATCH = 8
 ARRAYS_PER_TILE = 4
@@ -92,7 +94,7 @@ def _factor(fine: Scale, coarse: Scale) -> Vec3 | None:
         for ends in ((should.start, coarse.box.start), (should.stop, coarse.box.stop))
         for a, b in zip(*ends, strict=True)
     ]
-    return factor if all(near) and factor.volume > 1 else None
+    return factor if all(near) and 1 < factor.volume <= MOST_REDUCED else None
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from precast.checks.context import Context
 from precast.checks.info_rules import MOST_CHUNKS, UNREADABLE_INFO, VOLUME, Unparsed, VolumeFile
 from precast.checks.presence import find_chunks
 from precast.checks.report import ScaleReport
-from precast.checks.scale_rules import FIELDS, FOREIGN_ENCODINGS, UNDISPLAYED_ENCODINGS
+from precast.checks.scale_rules import FIELDS, FOREIGN_ENCODINGS, MOST_CHUNK_BYTES, UNDISPLAYED_ENCODINGS, chunk_bytes
 from precast.checks.survey import look_into, plan_pyramid
 from precast.dataset.volume import Scale, Volume
 from precast.errors import FormatError, UsageError
@@ -27,6 +27,7 @@ from precast.precomputed.paths import normal_path
 __all__ = ["VolumeCheck", "check_volume"]
 
 PLACEHOLDER = "raw"
+GEOMETRY = ("PC105", "PC111", "PC112", "PC113", "PC114")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ def check_volume(value: dict[str, Any], context: Context) -> VolumeCheck:
     file = VolumeFile(INFO_KEY, value)
     findings = [*VOLUME.run(file), *FIELDS.run(file)]
     opened = _open(value, context)
+    if not isinstance(opened, FormatError) and any(finding.code in GEOMETRY for finding in findings):
+        return VolumeCheck(None, (), findings)  # numbers of any size parse, but nothing can be done with them
     if isinstance(opened, FormatError):
         if not any(finding.severity == Severity.ERROR for finding in findings):
             findings += UNREADABLE_INFO.run(Unparsed(INFO_KEY, opened.message))
@@ -60,7 +63,7 @@ def check_volume(value: dict[str, Any], context: Context) -> VolumeCheck:
     if any(scale.info.grid.volume > MOST_CHUNKS for scale in opened.scales):
         return VolumeCheck(opened, (), findings)  # told by a rule about the info
     surveys = [_survey(scale, context) for scale in opened.scales]
-    readable = [_decodes(entry) for _, entry in file.scales]
+    readable = [_decodes(entry) and chunk_bytes(file, entry) <= MOST_CHUNK_BYTES for _, entry in file.scales]
     for scale, survey in zip(opened.scales, surveys, strict=True):
         if not scale.info.key.startswith(".."):
             context.progress.phase(f"listing {scale.info.key}", 0)
