@@ -242,6 +242,7 @@ INFOS: list[tuple[str, Change]] = [
     ("PC603", prop(0, id="Score")),
     ("PC603", prop(0, id="kind")),
     ("PC603", prop(0, type="float64")),
+    ("PC603", prop(0, type=[])),
     ("PC603", prop(1, enum_labels=["one"])),
     ("PC603", prop(3, enum_values=[1], enum_labels=["one"])),
     ("PC604", lambda info: info.pop("by_id")),

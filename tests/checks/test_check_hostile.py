@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-import precast
-from precast.checks import check
-from precast.storage import Attributes, LocalStore, MemoryStore
 from test_check_annotations import files as annotation_files
 from test_check_annotations import points_info, records
 from test_check_skeletons import INFO as SKELETONS
 from test_check_skeletons import skeleton
+
+import precast
+from precast.checks import check
+from precast.storage import Attributes, LocalStore, MemoryStore
 from volume_files import SHARDING, shard
 
 PLAIN = Attributes()
-ODD: list[Any] = [None, True, -1, 0, 1, 2, 63, 2**31, 2**63, 2**70, 1.5, 1e308, "", "x", "../..", "10", [], {}, [[]], [1, 2, 3],
-                  [0, 0, 0], [10**9] * 3, {"a": None}, "raw", "gzip", "png", "jpeg"]  # fmt: skip
+ODD: list[Any] = [None, True, -1, 0, 1, 2, 63, 2**31, 2**63, 2**70, 1.5, 1e308, "", "x", "../..", "10", [], {}, [[]],
+                  [1, 2, 3], [0, 0, 0], [10**9] * 3, {"a": None}, "raw", "gzip", "png", "jpeg"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

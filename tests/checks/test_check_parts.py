@@ -149,9 +149,18 @@ def test_label_tables(dataset: Path, change: Callable[[Any], Any]) -> None:
     assert codes(dataset) == ["PC706"]
 
 
-def test_a_label_table_that_is_none(dataset: Path) -> None:
-    (dataset / "label_table.npy").write_bytes(b"labels")
+@pytest.mark.parametrize("length", [0, 6, 20, 60, 127, 129, -1])
+def test_a_label_table_that_is_cut_off(dataset: Path, length: int) -> None:
+    data = (dataset / "label_table.npy").read_bytes()
+    (dataset / "label_table.npy").write_bytes(data[:length])
     assert codes(dataset) == ["PC706"]
+
+
+def test_a_label_table_with_a_damaged_header(dataset: Path) -> None:
+    data = (dataset / "label_table.npy").read_bytes()
+    for old, new in ((b"}", b" "), (b"(", b"["), (b"'<u8'", b"'<q9'"), (b"{'descr'", b"{'de\0cr'")):
+        (dataset / "label_table.npy").write_bytes(data.replace(old, new, 1))
+        assert codes(dataset) == ["PC706"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"processing": {}}'])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import replace
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,21 @@ PART_TYPES = {
 }
 STRICT_FOR_OURS = ("PC331", "PC420")
 """Rules that precast keeps and that others need not keep: closed surfaces, a mesh for every object with properties."""
+
+BROKEN_ARRAY = (
+    ValueError, TypeError, KeyError, SyntaxError, EOFError, OSError, ArithmeticError, TokenError, MemoryError
+)
+    ValueError,
+    TypeError,
+    KeyError,
+    SyntaxError,
+    EOFError,
+    OSError,
+    ArithmeticError,
+    TokenError,
+    MemoryError,
+)
+"""What NumPy raises for a damaged file, whose header it reads as Python."""
 
 U64 = npt.NDArray[np.uint64]
 
@@ -241,18 +257,20 @@ class _Parts:
 
     def _label_table(self) -> U64 | None:
         """Check the label table and return its ids, ascending; None if there is none that can be used."""
+        problems: list[str] = []
+        rows = None
+        store = self.context.store
         try:
-            data = self.context.store.read(LABEL_TABLE_KEY)
+            if not store.stat(LABEL_TABLE_KEY).gzipped and isinstance(store, LocalStore):
+                rows = np.load(store.root / LABEL_TABLE_KEY, mmap_mode="r", allow_pickle=False)
+            else:
+                rows = np.load(io.BytesIO(store.read(LABEL_TABLE_KEY)), allow_pickle=False)
         except ObjectNotFoundError:
             return None
         except (AccessDeniedError, StorageError) as error:
             self.findings += STOPPED.run(Stopped(LABEL_TABLE_KEY, error.message))
             return None
-        problems: list[str] = []
-        rows = None
-        try:
-            rows = np.load(io.BytesIO(data), allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
+        except BROKEN_ARRAY as error:  # ours are of these kinds too, and stand above
             problems.append(f"cannot be read: {error}")
         if rows is not None and (rows.dtype != LABEL_ROW or rows.ndim != 1):
             problems.append(f"has the type {rows.dtype!s:.80} and {rows.ndim} axes, not rows of a label table")

@@ -368,7 +368,7 @@ def _property_problems(items: Any) -> Iterator[Problem]:
             yield Problem("properties", f"{place}.id: {name!r:.60} stands twice")
         else:
             seen.add(name)
-        if kind not in PROPERTY_BYTES:
+        if not isinstance(kind, str) or kind not in PROPERTY_BYTES:
             yield Problem("properties", f"{place}.type: must be one of {', '.join(PROPERTY_BYTES)}; got {kind!r:.60}")
         yield from _enum_problems(item, place)
 
