@@ -126,6 +126,15 @@ def test_more_chunks_than_recorded(copy: Callable[[str], Path]) -> None:
     assert codes(path) == ["PC210"]
 
 
+def test_negative_zeros_are_no_zeros(tmp_path: Path) -> None:
+    data = np.zeros((40, 40, 40), np.float32)
+    data[:8] = -0.0
+    for name, unsharded in (("sharded", False), ("files", True)):
+        options = precast.ConvertOptions(resolution=8, chunk_size=8, unsharded=unsharded)
+        precast.convert(data, tmp_path / name, options)
+        assert codes(tmp_path / name) == []
+
+
 def test_a_changed_voxel(copy: Callable[[str], Path]) -> None:
     """In the finest scale, so that the coarser one does not follow; the digest tells it too."""
     path = copy("files")

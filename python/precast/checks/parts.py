@@ -52,8 +52,6 @@ STRICT_FOR_OURS = ("PC331", "PC420")
 """Rules that precast keeps and that others need not keep: closed surfaces, a mesh for every object with properties."""
 
 BROKEN_ARRAY = (
-    ValueError, TypeError, KeyError, SyntaxError, EOFError, OSError, ArithmeticError, TokenError, MemoryError
-)
     ValueError,
     TypeError,
     KeyError,

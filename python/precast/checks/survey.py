@@ -132,7 +132,7 @@ def look_into(
     work = _Tiles(scale, survey, above, depth)
     chosen = work.choose()
     lanes = [0, 0]
-    progress.phase(f"scale {survey.where}", sum(work.raw_bytes(number) for number in chosen))
+    progress.phase(f"scale {survey.where}", work.raw_bytes(chosen))
     for results in in_threads(work.batch, _batches(chosen, BATCH), work.threads):
         for result in results:
             work.enter(result)
@@ -199,13 +199,17 @@ class _Tiles:
         start = Vec3.of([cuts[i] for cuts, i in zip(self.edges, at, strict=True)])
         return Box(start, Vec3.of([cuts[i + 1] for cuts, i in zip(self.edges, at, strict=True)]))
 
-    def raw_bytes(self, number: int) -> int:
-        """Return the decoded size of a tile."""
-        return self.tile(number).size.volume * self._voxel_bytes
+    def raw_bytes(self, numbers: Sequence[int]) -> int:
+        """Return the decoded size of some tiles."""
+        whole = len(numbers) == self.grid.volume
+        voxels = self.scale.box.size.volume if whole else sum(self.tile(number).size.volume for number in numbers)
+        return voxels * self._voxel_bytes
 
     def choose(self) -> list[int]:
         """Return the tiles to look into: those with chunks, or a sample of them."""
-        there = [number for number in range(self.grid.volume) if self._has_chunks(self.tile(number))]
+        there = list(range(self.grid.volume))
+        if (self.survey.states == ABSENT).any():
+            there = [number for number in there if self._has_chunks(self.tile(number))]
         if self.depth.sample >= 1 or not there:
             return there
         count = max(1, -(-len(there) * int(self.depth.sample * 10**6) // 10**6))
@@ -252,7 +256,8 @@ class _Tiles:
                 sound = False
                 continue
             if home:
-                state = VOXELS if chunk.any() else EMPTY
+                # by their bits, as the digest takes them: -0.0 is no 0
+                state = VOXELS if chunk.view(f"u{chunk.dtype.itemsize}").any() else EMPTY
                 result.states.append((cell, state))
                 if state == VOXELS:
                     share = kernels.voxel_digest(chunk, box.start.minus(scale.box.start), scale.box.size)
