@@ -15,6 +15,7 @@ import pytest
 import precast
 from precast.checks import CheckOptions, Report, ScaleReport, catalogue, check
 from precast.findings import Severity
+from precast.geometry import Vec3
 from precast.precomputed.codecs import codec_of_scale
 from volume_files import SIZE, chunk_name, labels, pyramid, volume_info, write_volume
 
@@ -140,11 +141,13 @@ def test_a_changed_voxel(copy: Callable[[str], Path]) -> None:
     path = copy("files")
     volume = precast.open(path)
     scale = volume.scales[0]
-    cell = scale.info.cells(scale.box).stop.minus((1, 1, 1))
+    cell = Vec3(1, 1, 1)
     chunk = scale.read_chunk(cell)
     assert chunk is not None
-    assert scale.info.chunk_box(cell).start == (99, 59, 72)
-    chunk[0, 0:2, 1:3, 1:3] = 77  # a whole cell of the next scale
+    assert scale.info.chunk_box(cell).start == (35, 27, 40)
+    whole = chunk[0, 0:30, 1:31, 1:31].reshape(15, 2, 15, 2, 15, 2)  # cells of the next scale, [cell, within] per axis
+    z, y, x = np.argwhere(whole.all(axis=(1, 3, 5)))[0]
+    chunk[0, 2 * z : 2 * z + 2, 2 * y + 1 : 2 * y + 3, 2 * x + 1 : 2 * x + 3] = 77
     file = path / "8_8_8" / f"{scale.info.chunk_name(cell)}.gz"
     file.write_bytes(encoded(scale, chunk))
     assert codes(path) == ["PC240", "PC250"]

@@ -114,11 +114,24 @@ def test_parts_that_cannot_be_read(dataset: Path) -> None:
 
 def test_meshes_of_objects_that_have_no_voxels(dataset: Path) -> None:
     rows = np.load(dataset / "label_table.npy")
-    np.save(dataset / "label_table.npy", rows[1:])
+    rows["id"][-1] += 1
+    np.save(dataset / "label_table.npy", rows)
     report = check(dataset)
     assert [finding.code for finding in report.findings] == ["PC705"]
-    assert str(rows["id"][0]) in report.findings[0].message
+    assert str(rows["id"][-1] - 1) in report.findings[0].message
     assert report.ok
+
+
+def test_label_tables_of_another_volume(dataset: Path) -> None:
+    rows = np.load(dataset / "label_table.npy")
+    rows["voxels"][3] -= 1
+    np.save(dataset / "label_table.npy", rows)
+    report = check(dataset)
+    assert [finding.code for finding in report.findings] == ["PC707"]
+    assert (
+        f"counts {rows['voxels'].sum()} voxels, the volume has {rows['voxels'].sum() + 1}" in report.findings[0].message
+    )
+    assert codes(dataset, sample=0.5) in ([], ["PC707"])  # one chunk is all of this volume
 
 
 def swap(rows: Any) -> Any:

@@ -43,6 +43,8 @@ class ScaleSurvey:
         Every stored chunk was.
     lossy
         Decoding does not give back what was encoded, here or at the scale before.
+    labelled
+        Voxels that are not 0, of the chunks that were looked into.
     digest
         The digest of the voxels; empty if not all of them were read.
     """
@@ -56,6 +58,7 @@ class ScaleSurvey:
     decoded: int = 0
     complete: bool = False
     lossy: bool = False
+    labelled: int = 0
     digest: str = ""
     unreadable: Tally = field(default_factory=Tally)
     zero_length: Tally = field(default_factory=Tally)

@@ -171,7 +171,7 @@ def _check_one(store: Store, name: str, options: CheckOptions, progress: Progres
     findings = _provenance(context)
     checked = check_volume(value, context)
     findings += checked.findings
-    parts, reports = check_parts(value, checked.volume, context)
+    parts, reports = check_parts(value, checked.volume, context, checked.labelled)
     findings += parts
     against: dict[str, Any] | None = None
     if options.against is not None and checked.volume is not None:

@@ -164,10 +164,22 @@ def ids_known(ids: Ids) -> Iterator[Fault]:
 
 @dataclass(frozen=True, slots=True)
 class LabelTableFile:
-    """The label table; what is wrong with it, if anything."""
+    """The label table.
+
+    Attributes
+    ----------
+    where
+        The file.
+    problems
+        What is wrong with it, if anything.
+    counted, labelled
+        How many voxels it counts, and how many of the volume are not 0; None if that is not known.
+    """
 
     where: str
     problems: Sequence[str]
+    counted: int | None = None
+    labelled: int | None = None
 
 
 LABEL_TABLE: RuleTable[LabelTableFile] = RuleTable()
@@ -177,6 +189,16 @@ LABEL_TABLE: RuleTable[LabelTableFile] = RuleTable()
 def label_table(table: LabelTableFile) -> Iterator[Fault]:
     for problem in table.problems:
         yield table.where, problem
+
+
+@LABEL_TABLE.add(
+    "PC707",
+    "the label table counts all voxels of the volume that are not 0",
+    hint="it belongs to another version of the volume: sizes of objects are wrong; convert again",
+)
+def label_table_counts(table: LabelTableFile) -> Iterator[Fault]:
+    if table.counted is not None and table.labelled is not None and table.counted != table.labelled:
+        yield table.where, f"counts {table.counted} voxels, the volume has {table.labelled} that are not 0"
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ U64 = npt.NDArray[np.uint64]
 
 
 def check_parts(
-    value: Mapping[str, Any], volume: Volume | None, context: Context
+    value: Mapping[str, Any], volume: Volume | None, context: Context, labelled: int | None = None
 ) -> tuple[list[Finding], list[PartReport]]:
     """Check everything in a dataset but its voxels.
 
@@ -80,8 +80,11 @@ def check_parts(
         The volume, if it can be opened: meshes lie within its bounds.
     context
         The dataset, and how to check it.
+    labelled
+        Voxels of scale 0 that are not 0, if that is known.
     """
     parts = _Parts(volume, context)
+    parts.check_label_table(labelled)
     linked = {}
     for key in LINKS:
         path = value.get(key)
@@ -182,7 +185,7 @@ class _Parts:
         self.folders: dict[str, Belongs] = {}
         self.skipped: list[str] = []
         self.meshes_listed = False
-        self.labels = self._label_table()
+        self.labels: U64 | None = None
 
     def check(self, kind: str, path: str) -> None:
         """Check one part; where storage ends it, say so."""
@@ -253,8 +256,8 @@ class _Parts:
         if self.labels is not None:
             self.findings += IDS.run(Ids(path, ids, self.labels, LABEL_TABLE_KEY))
 
-    def _label_table(self) -> U64 | None:
-        """Check the label table and return its ids, ascending; None if there is none that can be used."""
+    def check_label_table(self, labelled: int | None) -> None:
+        """Check the label table and keep its ids, if they can be used."""
         problems: list[str] = []
         rows = None
         store = self.context.store
@@ -264,10 +267,10 @@ class _Parts:
             else:
                 rows = np.load(io.BytesIO(store.read(LABEL_TABLE_KEY)), allow_pickle=False)
         except ObjectNotFoundError:
-            return None
+            return
         except (AccessDeniedError, StorageError) as error:
             self.findings += STOPPED.run(Stopped(LABEL_TABLE_KEY, error.message))
-            return None
+            return
         except BROKEN_ARRAY as error:  # ours are of these kinds too, and stand above
             problems.append(f"cannot be read: {error}")
         if rows is not None and (rows.dtype != LABEL_ROW or rows.ndim != 1):
@@ -275,8 +278,11 @@ class _Parts:
             rows = None
         if rows is not None:
             problems += _table_problems(rows, self.volume)
-        self.findings += LABEL_TABLE.run(LabelTableFile(LABEL_TABLE_KEY, problems))
-        return None if rows is None or problems else np.asarray(rows["id"], np.uint64)
+        table = LabelTableFile(LABEL_TABLE_KEY, problems)
+        if rows is not None and not problems:
+            self.labels = np.asarray(rows["id"], np.uint64)
+            table = LabelTableFile(LABEL_TABLE_KEY, problems, int(rows["voxels"].sum()), labelled)
+        self.findings += LABEL_TABLE.run(table)
 
 
 def _soften(finding: Finding) -> Finding:

@@ -104,6 +104,7 @@ class TileResult:
     states: list[tuple[Vec3, int]] = field(default_factory=list)
     lanes: tuple[int, int] = (0, 0)
     voxels_bytes: int = 0
+    labelled: int = 0
     broken: Tally = field(default_factory=Tally)
     unreadable: Tally = field(default_factory=Tally)
     lost_here: Tally = field(default_factory=Tally)
@@ -260,6 +261,7 @@ class _Tiles:
                 state = VOXELS if chunk.view(f"u{chunk.dtype.itemsize}").any() else EMPTY
                 result.states.append((cell, state))
                 if state == VOXELS:
+                    result.labelled += int(np.count_nonzero(chunk))
                     share = kernels.voxel_digest(chunk, box.start.minus(scale.box.start), scale.box.size)
                     result.lanes = tuple((a + b) % 2**64 for a, b in zip(result.lanes, share, strict=True))  # type: ignore[assignment]
             if whole is not None:
@@ -376,6 +378,7 @@ class _Tiles:
         """Add what a tile found to the surveys."""
         for cell, state in result.states:
             self.survey.states[cell.z, cell.y, cell.x] = state
+        self.survey.labelled += result.labelled
         self.survey.broken.join(result.broken)
         self.survey.unreadable.join(result.unreadable)
         self.survey.empty_beside.join(result.lost_here)

@@ -42,11 +42,14 @@ class VolumeCheck:
         Counts per scale.
     findings
         What is wrong.
+    labelled
+        Voxels of scale 0 that are not 0; None if not all of them were read.
     """
 
     volume: Volume | None
     scales: tuple[ScaleReport, ...]
     findings: list[Finding]
+    labelled: int | None = None
 
 
 def check_volume(value: dict[str, Any], context: Context) -> VolumeCheck:
@@ -83,7 +86,13 @@ def check_volume(value: dict[str, Any], context: Context) -> VolumeCheck:
         if not scale.info.key.startswith(".."):
             findings += SCALE.run(survey)
         reports.append(replace(_report(scale, survey), encoding=str(value["scales"][scale.index]["encoding"])))
-    return VolumeCheck(opened, tuple(reports), findings)
+    return VolumeCheck(opened, tuple(reports), findings, _labelled(surveys[0]))
+
+
+def _labelled(survey: ScaleSurvey) -> int | None:
+    """Return how many voxels of scale 0 are not 0, if all were read and none is known to be wrong."""
+    expected = survey.record.voxel_digest if survey.record is not None else None
+    return survey.labelled if survey.digest and expected in (None, "", survey.digest) else None
 
 
 def _open(value: Mapping[str, Any], context: Context) -> Volume | FormatError:
