@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from precast import draco
     from precast.checks import CheckOptions, DiffOptions, DiffReport, Report, check, diff
-    from precast.dataset import Scale, SegmentMesh, TriangleMesh, Volume, VolumeMeshes
+    from precast.dataset import Scale, SegmentMesh, Volume, VolumeMeshes
     from precast.dataset import open_volume as open  # noqa: A004
     from precast.geometry import Box, Vec3, VoxelSize
     from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
@@ -50,7 +50,6 @@ __all__ = [
     "Scale",
     "SegmentMesh",
     "SurfaceMap",
-    "TriangleMesh",
     "Vec3",
     "Volume",
     "VolumeMeshes",
@@ -78,7 +77,6 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "VoxelSize": ("precast.geometry", "VoxelSize"),
     "Scale": ("precast.dataset", "Scale"),
     "SegmentMesh": ("precast.dataset", "SegmentMesh"),
-    "TriangleMesh": ("precast.dataset", "TriangleMesh"),
     "Volume": ("precast.dataset", "Volume"),
     "VolumeMeshes": ("precast.dataset", "VolumeMeshes"),
     "open": ("precast.dataset", "open_volume"),
