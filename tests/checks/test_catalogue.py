@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import re
 from pathlib import Path
+
+import pytest
 
 import precast.checks  # loads all rules
 from precast.checks import catalogue
@@ -37,3 +41,10 @@ def test_codes_and_titles() -> None:
         assert rule.title
         assert rule.title[-1] not in ".!"
         assert "|" not in rule.title
+
+
+@pytest.mark.parametrize("name", ["checks.dataset", "checks.difference", "precomputed.paths"])
+def test_examples(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(f"precast.{name}"))
+    assert result.attempted > 0
+    assert result.failed == 0

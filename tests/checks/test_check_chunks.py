@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 
@@ -182,8 +183,6 @@ def test_lossy_scales_that_have_nothing_in_common(copy: Callable[[str], Path]) -
     path = copy("jpegs")
     (path / "provenance").unlink()
     assert codes(path) == []
-    import imagecodecs
-
     for file in (path / "16_16_16").iterdir():
         picture = imagecodecs.jpeg8_decode(file.read_bytes())
         file.write_bytes(imagecodecs.jpeg8_encode(255 - picture, level=90))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import struct
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import tensorstore as ts
 from cloudvolume import CloudVolume, Skeleton
 
+import precast
 from mesh_files import BOX, make_object, write_dataset, write_legacy
 from precast.checks import Report, check
 from precast.findings import Severity
@@ -153,12 +155,10 @@ def older_workflow(path: Path) -> Path:
     voxels[x0 - ox : x1 - ox, y0 - oy : y1 - oy, z0 - oz : z1 - oz] = 4
     folder = path / scale["key"]
     folder.mkdir()
-    from gzip import compress
-
-    (folder / "10-74_20-80_5-55.gz").write_bytes(compress(voxels.tobytes("F")))
+    (folder / "10-74_20-80_5-55.gz").write_bytes(gzip.compress(voxels.tobytes("F")))
     for file in (path / "mesh").iterdir():
         if file.name != "info":
-            file.with_name(f"{file.name}.gz").write_bytes(compress(file.read_bytes()))
+            file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
             file.unlink()
     (path / "mesh" / "info").unlink()
     (path / "info").write_text(json.dumps(info))
@@ -173,8 +173,6 @@ def test_the_older_workflow(tmp_path: Path) -> None:
 
 def test_open_surfaces_of_others_are_a_warning(tmp_path: Path) -> None:
     path = older_workflow(tmp_path / "v")
-    import gzip
-
     file = path / "mesh" / "4_1.gz"
     data = gzip.decompress(file.read_bytes())
     file.write_bytes(gzip.compress(data[:-12]))
@@ -202,3 +200,24 @@ def test_multiresolution_meshes_of_others(tmp_path: Path) -> None:
     report = check(path)
     assert no_errors(report) == set()
     assert report.datasets[0].parts[0].objects == 2
+
+
+def test_chunks_that_precast_does_not_write(tmp_path: Path, labels: Any) -> None:
+    """In the worst case such chunks do not fit the format; these do, and are read like any other."""
+    spec = {
+        "driver": "neuroglancer_precomputed",
+        "kvstore": {"driver": "file", "path": f"{tmp_path}/v/"},
+        "multiscale_metadata": {"type": "segmentation", "data_type": "uint64", "num_channels": 1},
+        "scale_metadata": {
+            "key": "s0",
+            "size": list(labels.shape[:3]),
+            "chunk_size": [512, 512, 512],
+            "resolution": [8, 8, 8],
+            "encoding": "compressed_segmentation",
+            "compressed_segmentation_block_size": [64, 64, 64],
+        },
+    }
+    data = labels.astype(np.uint64)
+    ts.open(spec, create=True).result().write(data).result()
+    assert no_errors(check(tmp_path / "v")) == set()
+    np.testing.assert_array_equal(precast.open(tmp_path / "v").scales[0][...], data[..., 0].T)

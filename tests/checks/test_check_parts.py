@@ -15,7 +15,7 @@ import precast
 from precast.checks import CheckOptions, catalogue, check
 from precast.errors import ObjectNotFoundError, UsageError
 from precast.findings import Severity
-from precast.storage import MemoryStore
+from precast.storage import Attributes, LocalStore, MemoryStore
 from volume_files import volume_info, write_volume
 
 
@@ -56,8 +56,6 @@ def test_a_clean_dataset(made: Path) -> None:
 
 
 def test_a_store_in_memory(made: Path) -> None:
-    from precast.storage import Attributes, LocalStore
-
     store, origin = MemoryStore(), LocalStore(made)
     for stat in origin.list():
         store.write(stat.key, origin.read(stat.key), Attributes())

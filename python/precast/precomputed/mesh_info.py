@@ -190,8 +190,11 @@ def _transform_problems(value: Any) -> list[Problem]:
     if not isinstance(value, list | tuple) or len(value) != 12 or not all(_is_number(number) for number in value):
         return [Problem("transform", f"transform: must be 12 finite numbers, got {value!r:.120}")]
     rows = np.array(value, np.float64).reshape(3, 4)[:, :3]
-    norms = np.linalg.norm(rows, axis=1)
-    if not norms.all() or abs(np.linalg.det(rows / norms[:, None])) < 1e-12:
+    largest = np.abs(rows).max(axis=1)
+    if not largest.all():
+        return [Problem("transform", f"transform: must be invertible, got {list(value)!r:.120}")]
+    rows = rows / largest[:, None]  # so that no square overflows
+    if abs(np.linalg.det(rows / np.linalg.norm(rows, axis=1)[:, None])) < 1e-12:
         return [Problem("transform", f"transform: must be invertible, got {list(value)!r:.120}")]
     return []
 
