@@ -321,7 +321,11 @@ class _Tiles:
         method = cast("kernels.DownsampleMethod", found.method)
         expected = pair.reduced(factor, method)
         if found.lossy:
-            apart = float(np.abs(coarse.astype(np.float64) - expected.astype(np.float64)).mean())
+            low, high = (
+                (expected, expected) if found.exact else (pair.reduced(factor, "min"), pair.reduced(factor, "max"))
+            )
+            values = coarse.astype(np.float64)
+            apart = float(np.abs(values - np.clip(values, low, high)).mean())
             if apart > LOSSY_APART:
                 found.far.add(_place(above, region), f"differs from the finer scale by {apart:.0f} on average")
             return found
