@@ -269,7 +269,7 @@ def _look_at_records(info: AnnotationInfo, records: Records, where: str, values:
         if item.data_type == "float32" and not np.isfinite(numbers).all():
             values.not_finite.add(where, f"the property {item.id!r:.40} has values that are not finite")
         if item.enum_values is not None:
-            unnamed = ~np.isin(numbers, np.array(item.enum_values, numbers.dtype))
+            unnamed = ~np.isin(numbers.astype(np.float64), np.array(item.enum_values, np.float64))
             if unnamed.any():
                 text = f"the property {item.id!r:.40} has the value {numbers[unnamed][0]}, which has no name"
                 values.not_named.add(where, text, int(unnamed.sum()))

@@ -242,4 +242,5 @@ def _voxel(volume: Volume, scale: int) -> F64:
 
 def _bounds_nm(volume: Volume) -> F64:
     box = volume.info.scales[0].box
-    return np.array([box.start, box.stop], np.float64) * _voxel(volume, 0)
+    with np.errstate(over="ignore"):  # edges of any length parse
+        return np.array([box.start, box.stop], np.float64) * _voxel(volume, 0)

@@ -245,5 +245,6 @@ def _bounds(volume: Volume) -> F64:
     finest, coarsest = volume.info.scales[0], volume.info.scales[-1]
     voxel = np.array([float(edge) for edge in finest.resolution], np.float64)
     tolerance = np.array([float(edge) for edge in coarsest.resolution], np.float64)
-    box = np.array([finest.box.start, finest.box.stop], np.float64) * voxel
-    return np.asarray(box + np.array([-tolerance, tolerance]))
+    with np.errstate(over="ignore", invalid="ignore"):  # edges of any length parse
+        box = np.array([finest.box.start, finest.box.stop], np.float64) * voxel
+        return np.asarray(box + np.array([-tolerance, tolerance]))

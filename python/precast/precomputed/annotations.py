@@ -15,7 +15,6 @@ groups of at most 252 bytes, the first of which begins with the geometry; each g
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precast.errors import FormatError
-from precast.precomputed.mesh_info import Problem
+from precast.precomputed.mesh_info import Problem, is_number
 from precast.precomputed.sharding import ShardingSpec
 
 __all__ = ["AnnotationIndex", "AnnotationInfo", "AnnotationProperty", "Records", "SpatialLevel"]
@@ -277,7 +276,8 @@ class AnnotationInfo:
     def _boxes(self, raw: Sequence[bytes]) -> tuple[Array, Array]:
         lower, upper = np.zeros((2, len(raw), self.rank))
         for i, record in enumerate(raw):
-            points = self.floats(record).astype(np.float64).reshape(-1, self.rank)
+            with np.errstate(invalid="ignore"):  # NaN of any kind
+                points = self.floats(record).astype(np.float64).reshape(-1, self.rank)
             if not len(points):
                 lower[i], upper[i] = np.inf, -np.inf
             elif self.kind == "ellipsoid":
@@ -324,10 +324,6 @@ def _index(item: Mapping[str, Any]) -> AnnotationIndex:
 # ---- problems
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _numbers(value: Any, count: int, good: Callable[[Any], bool]) -> bool:
     return isinstance(value, list) and len(value) == count and all(map(good, value))
 
@@ -339,11 +335,11 @@ def _space_problems(value: Mapping[str, Any], rank: int) -> Iterator[Problem]:
     for name, entry in value["dimensions"].items():
         if not DIMENSION.fullmatch(name):
             yield Problem("space", f"dimensions: {name!r:.40} is no name of a dimension")
-        good = isinstance(entry, list) and len(entry) == 2 and _is_number(entry[0]) and entry[0] > 0
+        good = isinstance(entry, list) and len(entry) == 2 and is_number(entry[0]) and entry[0] > 0
         if not good or not isinstance(entry[1], str) or not UNIT.fullmatch(entry[1]):
             yield Problem("space", f"dimensions.{name:.40}: must be a scale above 0 and a unit, got {entry!r:.60}")
     for key in ("lower_bound", "upper_bound"):
-        if not _numbers(value.get(key), rank, _is_number):
+        if not _numbers(value.get(key), rank, is_number):
             yield Problem("space", f"{key}: must be {rank} finite numbers, got {value.get(key)!r:.80}")
             return
     if any(b < a for a, b in zip(value["lower_bound"], value["upper_bound"], strict=True)):
@@ -378,7 +374,7 @@ def _enum_problems(item: Mapping[str, Any], place: str) -> Iterator[Problem]:
     if values is None and labels is None:
         return
     lists = isinstance(values, list) and isinstance(labels, list)
-    if not lists or len(values or []) != len(labels or []) or not all(map(_is_number, values or [])):
+    if not lists or len(values or []) != len(labels or []) or not all(map(is_number, values or [])):
         yield Problem("properties", f"{place}: enum_values and enum_labels must be lists of the same length")
     elif item.get("type") in ("rgb", "rgba"):
         yield Problem("properties", f"{place}: a colour has no enum_values")
@@ -412,7 +408,7 @@ def _level_problems(item: Mapping[str, Any], rank: int, i: int) -> Iterator[Prob
     if rank and not _numbers(item.get("grid_shape"), rank, natural):
         text = f"must be {rank} integers of at least 1, got {item.get('grid_shape')!r:.60}"
         yield Problem("indices", f"spatial[{i}].grid_shape: {text}")
-    if rank and not _numbers(item.get("chunk_size"), rank, lambda n: _is_number(n) and n > 0):
+    if rank and not _numbers(item.get("chunk_size"), rank, lambda n: is_number(n) and n > 0):
         text = f"must be {rank} numbers above 0, got {item.get('chunk_size')!r:.60}"
         yield Problem("indices", f"spatial[{i}].chunk_size: {text}")
     if not natural(item.get("limit")):

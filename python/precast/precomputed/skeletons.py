@@ -10,7 +10,6 @@ Layout of a skeleton, all numbers little-endian::
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precast.errors import FormatError
-from precast.precomputed.mesh_info import IDENTITY, Problem
+from precast.precomputed.mesh_info import IDENTITY, Problem, is_number
 from precast.precomputed.sharding import ShardingSpec
 
 __all__ = ["Skeleton", "SkeletonAttribute", "SkeletonInfo", "parse_skeleton"]
@@ -87,7 +86,7 @@ class SkeletonInfo:
             return [Problem("type", f"@type: must be {TYPE!r}, got {value.get('@type')!r:.60}")]
         found = []
         transform = value.get("transform", list(IDENTITY))
-        if not isinstance(transform, list) or len(transform) != 12 or not all(map(_is_number, transform)):
+        if not isinstance(transform, list) or len(transform) != 12 or not all(map(is_number, transform)):
             found.append(Problem("transform", f"transform: must be 12 finite numbers, got {transform!r:.120}"))
         found += _attribute_problems(value.get("vertex_attributes", []))
         sharding = value.get("sharding")
@@ -107,10 +106,6 @@ class SkeletonInfo:
         """Take positions of the stored model, shape (n, 3), to nanometres."""
         matrix = np.array(self.transform, np.float64).reshape(3, 4)
         return np.asarray(stored, np.float64) @ matrix[:, :3].T + matrix[:, 3]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _attribute_problems(value: Any) -> list[Problem]:
