@@ -35,6 +35,7 @@ MOST_REDUCED = 2**12
 """Voxels that one coarser voxel may stand for; scales further apart are not compared."""
 NOT_READ = (UNREADABLE, BROKEN, PACKED)
 BATCH = 8
+TILE_BYTES = 2**25
 ARRAYS_PER_TILE = 4
 
 
@@ -182,10 +183,10 @@ class _Tiles:
         return int(self.scale.channels * self.scale.dtype.itemsize)
 
     def _coarse_step(self, chunk: Vec3) -> Vec3:
-        """Return a part of a coarser chunk whose tile fits the memory of one thread."""
+        """Return a part of a coarser chunk whose tile is not too large; the same on every machine, as samples are."""
         assert self.factor is not None
         sizes = list(chunk)
-        room = self.depth.memory_bytes // max(1, self.depth.threads * ARRAYS_PER_TILE * self._voxel_bytes)
+        room = TILE_BYTES // self._voxel_bytes
         while sizes[0] * sizes[1] * sizes[2] * self.factor.volume > room and max(sizes) > 1:
             at = sizes.index(max(sizes))
             sizes[at] = -(-sizes[at] // 2)
