@@ -183,10 +183,13 @@ class _Tiles:
         return int(self.scale.channels * self.scale.dtype.itemsize)
 
     def _coarse_step(self, chunk: Vec3) -> Vec3:
-        """Return a part of a coarser chunk whose tile is not too large; the same on every machine, as samples are."""
+        """Return a part of a coarser chunk whose tile is not too large, but not smaller than a chunk.
+
+        It is the same on every machine, as samples must be.
+        """
         assert self.factor is not None
         sizes = list(chunk)
-        room = TILE_BYTES // self._voxel_bytes
+        room = max(TILE_BYTES // self._voxel_bytes, self.scale.info.chunk_size.volume)
         while sizes[0] * sizes[1] * sizes[2] * self.factor.volume > room and max(sizes) > 1:
             at = sizes.index(max(sizes))
             sizes[at] = -(-sizes[at] // 2)
