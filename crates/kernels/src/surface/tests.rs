@@ -284,11 +284,18 @@ fn more_labels_than_16_bits_number() {
     let view = View::contiguous(&data, [1, 10, 9, 8]).unwrap();
     let block = Block { labels: view, start: [0; 3], closed: CLOSED };
     let mut scratch = Scratch::default();
-    let Scratch { cases, numbers, counts, wide, slots, .. } = &mut scratch;
+    let expected = whole(&data, [10, 9, 8]);
     for &level in Level::supported() {
+        let Scratch { cases, numbers, counts, wide, slots, .. } = &mut scratch;
         survey::survey(level, &block, &Select::All, cases, numbers, counts, wide).unwrap();
-        let surfaces = fill::fill(level, wide, [0; 3], cases, numbers.labels(), counts, slots);
-        assert_eq!(surfaces, whole(&data, [10, 9, 8]));
+        let (contents, mut next) = lay_out(numbers.labels(), counts);
+        let mut positions = vec![[0; 3]; expected.positions.len()];
+        let mut faces = vec![[0; 3]; expected.faces.len()];
+        fill::fill(level, wide, [0; 3], cases, slots, &mut next, &mut positions, &mut faces);
+        assert_eq!(
+            (contents.ids, positions, faces),
+            (expected.ids.clone(), expected.positions.clone(), expected.faces.clone())
+        );
     }
 }
 
