@@ -79,6 +79,12 @@ impl Slots {
     }
 }
 
+/// Where all surfaces go.
+pub struct Room<'a> {
+    pub positions: &'a mut [[i32; 3]],
+    pub faces: &'a mut [[u32; 3]],
+}
+
 versions! {
     /// Writes the vertices and the triangles; `next` says for every number where they go.
     pub fn fill [D: Dense] [D] (
@@ -87,10 +93,9 @@ versions! {
         cases: &[Case; 256],
         slots: &mut Slots,
         next: &mut [Next],
-        positions: &mut [[i32; 3]],
-        faces: &mut [[u32; 3]],
+        room: Room<'_>,
     ) {
-        walk(survey, start, cases, slots, next, positions, faces)
+        walk(survey, start, cases, slots, next, room)
     }
 }
 
@@ -101,8 +106,7 @@ fn walk<D: Dense>(
     cases: &[Case; 256],
     slots: &mut Slots,
     next: &mut [Next],
-    positions: &mut [[i32; 3]],
-    faces: &mut [[u32; 3]],
+    Room { positions, faces }: Room<'_>,
 ) {
     let extent = survey.extent;
     slots.reset(extent.width, extent.depth, cases);

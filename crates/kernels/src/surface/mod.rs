@@ -11,7 +11,8 @@
 //! Labels are numbered in the order in which they appear; rows that repeat the row above are copied. Bit masks per
 //! row say where neighbours differ; only there are vertices and cells, so uniform space costs next to nothing. A first
 //! walk ([`survey`]) lists the surfaces in the cells and counts what each object has; a second ([`fill`]) writes
-//! vertices and triangles straight to their places.
+//! vertices and triangles straight to their places. Both go strip by strip of rows, each through all its planes: what
+//! two planes of a strip need stays in the nearer caches. The numbers of voxels are kept of two planes only.
 
 mod cases;
 mod dense;
@@ -24,7 +25,7 @@ use std::ops::Range;
 
 use cases::Case;
 use dense::Numbers;
-use fill::{Next, Slots};
+use fill::{Next, Room, Slots};
 use survey::{Count, Survey};
 
 use crate::label_table::Label;
@@ -272,9 +273,10 @@ impl Plan<'_> {
             return Err(Error::Argument("positions and faces must be as many as were planned".into()));
         }
         let Plan { level, start, contents, mut next, cases, survey, slots } = self;
+        let room = Room { positions, faces };
         match survey {
-            Found::Narrow(survey) => fill::fill(level, survey, start, cases, slots, &mut next, positions, faces),
-            Found::Wide(survey) => fill::fill(level, survey, start, cases, slots, &mut next, positions, faces),
+            Found::Narrow(survey) => fill::fill(level, survey, start, cases, slots, &mut next, room),
+            Found::Wide(survey) => fill::fill(level, survey, start, cases, slots, &mut next, room),
         }
         Ok(contents)
     }

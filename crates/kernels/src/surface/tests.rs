@@ -291,7 +291,7 @@ fn more_labels_than_16_bits_number() {
         let (contents, mut next) = lay_out(numbers.labels(), counts);
         let mut positions = vec![[0; 3]; expected.positions.len()];
         let mut faces = vec![[0; 3]; expected.faces.len()];
-        fill::fill(level, wide, [0; 3], cases, slots, &mut next, &mut positions, &mut faces);
+        fill::fill(level, wide, [0; 3], cases, slots, &mut next, Room { positions: &mut positions, faces: &mut faces });
         assert_eq!(
             (contents.ids, positions, faces),
             (expected.ids.clone(), expected.positions.clone(), expected.faces.clone())
