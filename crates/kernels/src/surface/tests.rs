@@ -183,6 +183,17 @@ fn sheets_of_one_voxel_have_two_sides() {
 }
 
 #[test]
+fn far_apart_in_a_row() {
+    let mut data = vec![0u32; 900];
+    (data[100], data[899]) = (5, 5);
+    let all = whole(&data, [1, 1, 900]);
+    assert_eq!((euler(all.get(0)), volume6(all.get(0))), (4, 16));
+    let mut xs: Vec<i32> = all.positions.iter().map(|p| p[0]).collect();
+    xs.sort_unstable();
+    assert_eq!(xs, [200, 201, 201, 201, 201, 202, 1798, 1799, 1799, 1799, 1799, 1800]);
+}
+
+#[test]
 fn noise_is_closed_and_manifold() {
     for (seed, (shape, labels)) in [
         ([12, 11, 10], 2),
@@ -193,6 +204,8 @@ fn noise_is_closed_and_manifold() {
         ([1, 20, 20], 2),
         ([20, 1, 20], 3),
         ([20, 20, 1], 3),
+        // Several strips.
+        ([7, 70, 9], 3),
     ]
     .into_iter()
     .enumerate()
