@@ -110,8 +110,9 @@ fn walk<D: Dense>(
 ) {
     let extent = survey.extent;
     slots.reset(extent.width, extent.depth, cases);
-    // Twice the first voxel of the padded block.
-    let origin: [i32; 3] = std::array::from_fn(|axis| 2 * (start[axis] - extent.pads[axis] as i32));
+    // Twice the first voxel of the padded block. That of the lowest background does not fit, but no vertex lies there:
+    // what wraps around here comes back.
+    let origin: [i32; 3] = std::array::from_fn(|axis| (start[axis] - extent.pads[axis] as i32).wrapping_mul(2));
     let (mut done, mut row) = (0, 0);
     let mut edges = survey.ends.iter();
     for strip in extent.strips() {
@@ -122,7 +123,7 @@ fn walk<D: Dense>(
                 slots.planes[first..first + slots.row].copy_from_slice(&slots.border[border.clone()]);
             }
             for y in strip.clone() {
-                let low = [origin[0], origin[1] + 2 * y as i32, origin[2] + 2 * z as i32];
+                let low = [origin[0], origin[1].wrapping_add(2 * y as i32), origin[2].wrapping_add(2 * z as i32)];
                 let first = slots.first(z, y, strip.start);
                 let here = &mut slots.planes[first..first + slots.row];
                 vertices(survey, &mut edges, [z, y], low, here, positions, next);
@@ -154,14 +155,14 @@ fn vertices<D: Dense>(
 ) {
     for (axis, slots) in slots.chunks_exact_mut(survey.extent.width).enumerate() {
         // From voxel 0: half a voxel further across the edge; along it, x is the high side and y and z the low one.
-        let mut middle = low.map(|corner| corner + 1);
-        middle[axis] = if axis == 0 { low[0] + 2 } else { low[axis] };
+        let mut middle = low.map(|corner| corner.wrapping_add(1));
+        middle[axis] = if axis == 0 { low[0].wrapping_add(2) } else { low[axis] };
         for (word, &mask) in survey.mask(z, y, axis).iter().enumerate() {
             let mut bits = mask;
             while bits != 0 {
                 let x = 64 * word + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                let position = [middle[0] + 2 * x as i32, middle[1], middle[2]];
+                let position = [middle[0].wrapping_add(2 * x as i32), middle[1], middle[2]];
                 let Some(ends) = edges.next() else { return };
                 slots[x] = ends.map(|number| {
                     if number == D::default() {

@@ -95,7 +95,7 @@ const CONNECTED: [bool; 256] = {
 };
 
 const fn is_connected(corners: usize) -> bool {
-    let mut reached = 1 << corners.trailing_zeros() & corners;
+    let mut reached = corners & corners.wrapping_neg();
     let mut steps = 0;
     while steps < 8 {
         // Along x, y and z, to either side.
