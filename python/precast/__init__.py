@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from precast.dataset import Scale, SegmentMesh, Volume, VolumeMeshes
     from precast.dataset import open_volume as open  # noqa: A004
     from precast.geometry import Box, Vec3, VoxelSize
+    from precast.hosting.link import LinkOptions, LinkSummary, link
     from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
     from precast.pipelines.export import ExportOptions, ExportSummary, export
     from precast.pipelines.mesh import MeshOptions, MeshPlan, MeshSummary, mesh, plan_meshing
@@ -39,6 +40,8 @@ __all__ = [
     "DiffReport",
     "ExportOptions",
     "ExportSummary",
+    "LinkOptions",
+    "LinkSummary",
     "Mesh",
     "MeshOptions",
     "MeshPlan",
@@ -61,6 +64,7 @@ __all__ = [
     "draco",
     "export",
     "extract_surface",
+    "link",
     "mesh",
     "open",
     "plan_conversion",
@@ -101,6 +105,9 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "ExportOptions": ("precast.pipelines.export", "ExportOptions"),
     "ExportSummary": ("precast.pipelines.export", "ExportSummary"),
     "export": ("precast.pipelines.export", "export"),
+    "LinkOptions": ("precast.hosting.link", "LinkOptions"),
+    "LinkSummary": ("precast.hosting.link", "LinkSummary"),
+    "link": ("precast.hosting.link", "link"),
     "SampleOptions": ("precast.pipelines.sample", "SampleOptions"),
     "sample": ("precast.pipelines.sample", "sample"),
     "CheckOptions": ("precast.checks", "CheckOptions"),

@@ -13,6 +13,7 @@ import pytest
 import precast
 from precast.checks import DiffOptions, catalogue, diff
 from precast.errors import ObjectNotFoundError
+from precast.findings import Severity
 from volume_files import labels, pyramid, volume_info, write_volume
 
 
@@ -147,6 +148,17 @@ def test_skeletons(tmp_path: Path) -> None:
     assert codes(a, b) == ["PC821"]
 
 
+def test_a_dataset_on_a_web_server(pair: tuple[Path, Path], serve: str) -> None:
+    """Its voxels are compared; web servers do not list objects."""
+    a, b = pair
+    report = diff(a, f"{serve}/b")
+    assert report.equal
+    assert [(finding.code, finding.severity) for finding in report.findings] == [("PC823", Severity.INFO)]
+    assert all(scale.differ == 0 and scale.compared for scale in report.scales)
+    edit(b, mesh="gone")
+    assert [finding.code for finding in diff(a, f"{serve}/b").findings] == ["PC820"]
+
+
 def test_what_is_no_volume(tmp_path: Path, made: Path) -> None:
     with pytest.raises(ObjectNotFoundError, match="no info file"):
         diff(made / "a", tmp_path)
@@ -155,5 +167,5 @@ def test_what_is_no_volume(tmp_path: Path, made: Path) -> None:
 def test_every_rule_about_pairs_is_tested_here() -> None:
     text = Path(__file__).read_text()
     rules = [rule for rule in catalogue() if "PC810" <= rule.code < "PC900"]
-    assert len(rules) == 8
+    assert len(rules) == 9
     assert [rule.code for rule in rules if f'"{rule.code}"' not in text] == []

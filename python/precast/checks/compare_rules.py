@@ -94,6 +94,7 @@ class Pair:
     meshes: list[Fault] = field(default_factory=list)
     skeletons: list[Fault] = field(default_factory=list)
     properties: list[Fault] = field(default_factory=list)
+    unlisted: list[Fault] = field(default_factory=list)
 
 
 PAIR: RuleTable[Pair] = RuleTable()
@@ -169,3 +170,8 @@ def pair_skeletons(pair: Pair) -> Iterator[Fault]:
 @PAIR.add("PC822", "two datasets have the same segment properties")
 def pair_properties(pair: Pair) -> Iterator[Fault]:
     yield from pair.properties
+
+
+@PAIR.add("PC823", "the objects of parts can be listed", severity=Severity.INFO, hint="they were not compared")
+def pair_listed(pair: Pair) -> Iterator[Fault]:
+    yield from pair.unlisted

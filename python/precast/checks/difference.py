@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +16,12 @@ from precast.checks.compare_rules import PAIR, VOXELS, Pair, VoxelMatch
 from precast.checks.context import Context
 from precast.checks.key_value import find_values
 from precast.checks.options import CheckOptions, DiffOptions
+from precast.checks.rules import Fault
 from precast.checks.work import in_threads
 from precast.dataset.volume import Scale, Volume, open_volume
 from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError, StorageError
 from precast.execution.progress import NoProgress, Progress
-from precast.findings import Finding
+from precast.findings import Finding, Severity
 from precast.geometry import Box
 from precast.precomputed.objects import INFO_KEY, PROVENANCE_KEY
 from precast.precomputed.paths import normal_path
@@ -77,8 +79,8 @@ class DiffReport:
 
     @property
     def equal(self) -> bool:
-        """Whether they are the same."""
-        return not self.findings
+        """Whether they are the same, as far as could be seen."""
+        return all(finding.severity == Severity.INFO for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report without its findings, which the document of ``--json`` has on their own."""
@@ -226,33 +228,54 @@ def _voxels(a: Scale, b: Scale, context: Context, match: VoxelMatch) -> None:
 
 
 def _parts(a: Volume, b: Volume, contexts: list[Context], pair: Pair) -> None:
-    meshes = [None if v.info.mesh is None else v.meshes.ids() for v in (a, b)]
-    _same_ids("mesh", meshes[0], meshes[1], pair.meshes)
-    skeletons = [_skeleton_ids(v, context) for v, context in zip((a, b), contexts, strict=True)]
-    _same_ids("skeletons", skeletons[0], skeletons[1], pair.skeletons)
+    _same_ids("mesh", (a.info.mesh, b.info.mesh), lambda side: (a, b)[side].meshes.ids(), pair.meshes, pair.unlisted)
+    _same_ids(
+        "skeletons",
+        (a.info.skeletons, b.info.skeletons),
+        lambda side: _skeleton_ids((a, b)[side], contexts[side]),
+        pair.skeletons,
+        pair.unlisted,
+    )
     properties = [_properties(v) for v in (a, b)]
     where = "segment_properties"
     if (properties[0] is None) != (properties[1] is None):
         pair.properties.append((where, f"only {'a' if properties[1] is None else 'b'} has segment properties"))
     elif properties[0] != properties[1]:
-        counts = [len(value.get("inline", {}).get("ids", [])) for value in properties if isinstance(value, dict)]
+        counts = [_id_count(value) for value in properties]
         pair.properties.append((where, f"segment properties differ: a has {counts[0]} ids, b has {counts[1]}"))
 
 
-def _same_ids(what: str, a: U64 | None, b: U64 | None, faults: list[tuple[str, str]]) -> None:
-    if (a is None) != (b is None):
-        faults.append((what, f"only {'a' if b is None else 'b'} has {what}"))
-    elif a is not None and b is not None:
-        for name, missing in (("b", np.setdiff1d(a, b)), ("a", np.setdiff1d(b, a))):
-            if len(missing):
-                faults.append((what, f"{len(missing)} objects are missing in {name}, for example {missing[0]}"))
+def _id_count(value: dict[str, Any] | None) -> int:
+    try:
+        return len(value["inline"]["ids"]) if value is not None else 0
+    except (KeyError, TypeError):
+        return 0
 
 
-def _skeleton_ids(volume: Volume, context: Context) -> U64 | None:
-    link = volume.info.skeletons
-    if link is None:
-        return None
-    path = normal_path(link)
+def _same_ids(
+    what: str,
+    links: tuple[str | None, str | None],
+    ids: Callable[[int], U64],
+    faults: list[Fault],
+    unlisted: list[Fault],
+) -> None:
+    """Compare which objects a part of both datasets has."""
+    if (links[0] is None) != (links[1] is None):
+        faults.append((what, f"only {'a' if links[1] is None else 'b'} has {what}"))
+    if links[0] is None or links[1] is None:
+        return
+    try:
+        of_a, of_b = ids(0), ids(1)
+    except (AccessDeniedError, StorageError) as error:
+        unlisted.append((what, error.message))
+        return
+    for name, missing in (("b", np.setdiff1d(of_a, of_b)), ("a", np.setdiff1d(of_b, of_a))):
+        if len(missing):
+            faults.append((what, f"{len(missing)} objects are missing in {name}, for example {missing[0]}"))
+
+
+def _skeleton_ids(volume: Volume, context: Context) -> U64:
+    path = normal_path(str(volume.info.skeletons))
     value = parse_object(volume.store.read(f"{path}/{INFO_KEY}"), f"{path}/{INFO_KEY}")
     info = SkeletonInfo.from_json(value) if not SkeletonInfo.problems(value) else SkeletonInfo()
     return find_values(context, path, info.sharding, lambda name: int(name) if name.isdigit() else None, str).keys

@@ -38,7 +38,7 @@ VOLUME_TYPE = "neuroglancer_multiscale_volume"
 LINKS = ("mesh", "skeletons", "segment_properties")
 BLOCK_SIZE = "compressed_segmentation_block_size"
 OPTIONAL_SCALE_KEYS = ("voxel_offset", "sharding", "hidden", "jpeg_quality", "png_level", BLOCK_SIZE)
-MOST_CHUNKS = 2**31
+MOST_CHUNKS = 2**28
 """Chunks of a scale that are kept track of, one byte each."""
 
 

@@ -170,12 +170,12 @@ def _is_cell(key: int, grid: Vec3) -> bool:
 def _mark_unknown(scale: Scale, survey: ScaleSurvey, unknown: dict[int, list[int] | None]) -> None:
     """Mark the chunks that would stand in indices that cannot be read."""
     assert scale.info.sharding is not None  # there are shards
-    cells = np.argwhere(survey.states == ABSENT)
-    keys = kernels.morton_codes(cells[:, ::-1], scale.info.grid)
-    shards, minishards = scale.info.sharding.place(keys)
-    for shard, which in unknown.items():
-        lost = shards == np.uint64(shard)
-        if which is not None:
-            lost &= np.isin(minishards, np.array(which, np.uint64))
-        z, y, x = cells[lost].T
-        survey.states[z, y, x] = UNREADABLE
+    for z, plane in enumerate(survey.states):  # a view
+        y, x = np.nonzero(plane == ABSENT)
+        cells = np.stack([x, y, np.full(len(x), z)], axis=1)
+        shards, minishards = scale.info.sharding.place(kernels.morton_codes(cells, scale.info.grid))
+        for shard, which in unknown.items():
+            lost = shards == np.uint64(shard)
+            if which is not None:
+                lost &= np.isin(minishards, np.array(which, np.uint64))
+            plane[y[lost], x[lost]] = UNREADABLE

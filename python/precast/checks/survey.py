@@ -213,7 +213,7 @@ class _Tiles:
     def choose(self) -> list[int]:
         """Return the tiles to look into: those with chunks, or a sample of them."""
         there = list(range(self.grid.volume))
-        if (self.survey.states == ABSENT).any():
+        if self.survey.count(ABSENT):
             there = [number for number in there if self._has_chunks(self.tile(number))]
         if self.depth.sample >= 1 or not there:
             return there

@@ -29,6 +29,8 @@ VERBS = {
     "export": "precast.cli.export",
     "check": "precast.cli.check",
     "diff": "precast.cli.diff",
+    "link": "precast.cli.link",
+    "hosting": "precast.cli.hosting",
     "sample": "precast.cli.sample",
 }
 

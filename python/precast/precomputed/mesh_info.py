@@ -168,7 +168,8 @@ class MeshInfo:
     @property
     def unit_nm(self) -> F64:
         """Length in nanometres of one unit of the stored model along each of its axes."""
-        return np.asarray(np.linalg.norm(self.matrix[:, :3], axis=0), np.float64)
+        with np.errstate(over="ignore"):  # numbers of any length parse
+            return np.asarray(np.linalg.norm(self.matrix[:, :3], axis=0), np.float64)
 
 
 def refuse_problems(problems: list[Problem], what: str, where: str = "") -> None:
