@@ -216,7 +216,8 @@ def collection(tmp_path: Path) -> Path:
     for name in ("em", "labels"):
         write_volume(tmp_path / "all" / name)
     layers = [{"name": "em", "kind": "image"}, {"name": "labels", "kind": "segmentation"}]
-    (tmp_path / "all" / "precast.json").write_text(json.dumps({"schema": 1, "layers": layers}))
+    value = {"@type": "precast_collection", "schema": 1, "layers": layers}
+    (tmp_path / "all" / "precast.json").write_text(json.dumps(value))
     return tmp_path / "all"
 
 
@@ -235,9 +236,18 @@ def test_a_clean_collection(collection: Path) -> None:
 def test_lists_of_layers(collection: Path, text: str) -> None:
     (collection / "precast.json").write_text(text)
     report = check(collection)
-    assert "PC730" in {finding.code for finding in report.findings}
-    assert {finding.code for finding in report.findings} <= {"PC730", "PC732"}
+    assert [finding.code for finding in report.findings] == ["PC730"]
     assert len(report.datasets) == 2
+
+
+def test_a_list_of_layers_that_is_nearly_right(collection: Path) -> None:
+    value = json.loads((collection / "precast.json").read_text())
+    value["layers"][1]["kind"] = "labels"
+    (collection / "precast.json").write_text(json.dumps(value))
+    report = check(collection)
+    assert [finding.code for finding in report.findings] == ["PC730"]
+    assert "layers[1].kind" in report.findings[0].message
+    assert [dataset.name for dataset in report.datasets] == ["em", "labels"]
 
 
 def test_layers_without_a_dataset(collection: Path) -> None:

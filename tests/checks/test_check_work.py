@@ -37,7 +37,7 @@ def test_subjects_are_taken_as_results_are(threads: int) -> None:
             taken += 1
             yield number
 
-    for count, _ in enumerate(in_threads(lambda n: n, subjects(), threads), start=1):  # type: ignore[arg-type, var-annotated]
+    for count, _ in enumerate(in_threads(lambda n: n, subjects(), threads), start=1):  # type: ignore[arg-type]
         assert taken <= count + 2 * threads
 
 

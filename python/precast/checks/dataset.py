@@ -22,14 +22,13 @@ from precast.checks.volume import check_volume
 from precast.errors import FormatError, ObjectNotFoundError, UsageError
 from precast.execution.progress import NoProgress, Progress
 from precast.findings import Finding
+from precast.precomputed.collection import COLLECTION_KEY, Collection
 from precast.precomputed.objects import INFO_KEY, PROVENANCE_KEY
 from precast.precomputed.provenance import Provenance
 from precast.precomputed.strict_json import parse_object
 from precast.storage import LocalStore, Store
 
 __all__ = ["check"]
-
-COLLECTION_KEY = "precast.json"
 
 
 def check(
@@ -125,13 +124,14 @@ def _layers(store: Store) -> tuple[list[str], list[Finding]]:
                 where=store.url,
             ) from None
         return there, []
+    problem = ""
     try:
-        listed = [_layer_name(entry) for entry in parse_object(data, COLLECTION_KEY).get("layers", None) or ()]
-    except (FormatError, TypeError) as error:
-        problem = error.message if isinstance(error, FormatError) else "layers must be a list"
-        return there, COLLECTION.run(CollectionFile(COLLECTION_KEY, problem))
-    names = [name for name in listed if name]
-    problem = "" if names and len(names) == len(listed) else "layers must be a list of objects with a name"
+        names = [layer.name for layer in Collection.from_bytes(data).layers]
+    except FormatError as error:
+        problem = " ".join(error.message.split())
+        names = _names_of_layers(data)
+        if not names:
+            return there, COLLECTION.run(CollectionFile(COLLECTION_KEY, problem))
     file = CollectionFile(
         COLLECTION_KEY,
         problem,
@@ -147,9 +147,14 @@ def _is_dataset(folder: Path) -> bool:
     return (folder / INFO_KEY).is_file() or (folder / f"{INFO_KEY}.gz").is_file()
 
 
-def _layer_name(entry: Any) -> str:
-    name = entry.get("name") if isinstance(entry, dict) else entry
-    return name if isinstance(name, str) else ""
+def _names_of_layers(data: bytes) -> list[str]:
+    """Return the names of layers in a file that is not as it should be, as far as there are any."""
+    try:
+        layers = parse_object(data, COLLECTION_KEY).get("layers")
+    except FormatError:
+        return []
+    entries = [entry for entry in layers if isinstance(entry, dict)] if isinstance(layers, list) else []
+    return [entry["name"] for entry in entries if isinstance(entry.get("name"), str)]
 
 
 # ---- one dataset
