@@ -272,6 +272,10 @@ def test_nothing_to_check(tmp_path: Path, made: Path, collection: Path) -> None:
         check(made / "8_8_8")
     with pytest.raises(UsageError, match="volume"):
         check(made / "mesh")
+    copy = Path(shutil.copytree(made, tmp_path / "copy"))
+    (copy / "info").unlink()  # its parts do not make it a collection
+    with pytest.raises(ObjectNotFoundError, match="no info file"):
+        check(copy)
     with pytest.raises(UsageError, match="local disk"):
         check("https://example.org/v")
     with pytest.raises(UsageError, match="collection"):

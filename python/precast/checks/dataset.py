@@ -19,11 +19,11 @@ from precast.checks.properties import check_properties_file
 from precast.checks.report import DatasetReport, PartReport, Report
 from precast.checks.skeletons import check_skeletons
 from precast.checks.volume import check_volume
-from precast.errors import FormatError, ObjectNotFoundError, UsageError
+from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError, StorageError, UsageError
 from precast.execution.progress import NoProgress, Progress
 from precast.findings import Finding
-from precast.precomputed.collection import COLLECTION_KEY, Collection
-from precast.precomputed.objects import INFO_KEY, PROVENANCE_KEY
+from precast.precomputed.collection import Collection
+from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, PROVENANCE_KEY
 from precast.precomputed.provenance import Provenance
 from precast.precomputed.strict_json import parse_object
 from precast.storage import LocalStore, Store
@@ -142,9 +142,16 @@ def _layers(store: Store) -> tuple[list[str], list[Finding]]:
 
 
 def _is_dataset(folder: Path) -> bool:
+    """Tell whether a directory can be a layer: it has an info, and not that of a part of a volume."""
     if folder.name.startswith(".") or not folder.is_dir():
         return False
-    return (folder / INFO_KEY).is_file() or (folder / f"{INFO_KEY}.gz").is_file()
+    try:
+        kind = parse_object(LocalStore(folder).read(INFO_KEY), INFO_KEY).get("@type")
+    except (FormatError, AccessDeniedError, StorageError):
+        return True  # its check says what is wrong
+    except ObjectNotFoundError:
+        return False
+    return not isinstance(kind, str) or PART_TYPES.get(kind, "annotations") == "annotations"
 
 
 def _names_of_layers(data: bytes) -> list[str]:
