@@ -272,6 +272,8 @@ def test_nothing_to_check(tmp_path: Path, made: Path, collection: Path) -> None:
         check(made / "8_8_8")
     with pytest.raises(UsageError, match="volume"):
         check(made / "mesh")
+    with pytest.raises(UsageError, match="--against"):
+        check(made / "segment_properties", CheckOptions(against="x"))
     copy = Path(shutil.copytree(made, tmp_path / "copy"))
     (copy / "info").unlink()  # its parts do not make it a collection
     with pytest.raises(ObjectNotFoundError, match="no info file"):

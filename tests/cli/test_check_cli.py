@@ -66,7 +66,7 @@ def test_findings_are_grouped(dataset: Path, capsys: Capture) -> None:
     assert text.count("reading gzip data") == 3
     assert "… and 4 more; --json lists all" in text
     assert text.count("hint: write it again") == 1
-    assert "info PC721  README: 1 files in . belong to no part of the dataset" in text
+    assert "info PC721  README: 1 file is no part of the dataset, beside the info" in text
     assert text.index("error PC230") < text.index("info PC721")
     assert text.splitlines()[-1] == "7 errors, 1 remark"
     assert re.search(r"8_8_40 +27 +27 +0 +0 +7 +20", text)

@@ -221,6 +221,10 @@ def _check_part(
             f"{store.url} holds meshes, which are checked with the volume that they belong to",
             hint="give the directory of the volume",
         )
+    if options.against is not None:
+        raise UsageError(
+            f"{store.url} holds {kind}; --against compares a volume", hint="give the directory of the volume"
+        )
     root = store.root.resolve()
     context = Context(LocalStore(root.parent), options, progress)
     if kind == "segment_properties":

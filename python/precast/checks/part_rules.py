@@ -257,7 +257,7 @@ FILES: RuleTable[Files] = RuleTable()
 def files_temporary(files: Files) -> Iterator[Fault]:
     if files.temporary:
         first, _ = files.temporary.first
-        yield first, f"{files.temporary.count} temporary files"
+        yield first, f"{_files(files.temporary.count)} half-written or temporary"
 
 
 @FILES.add(
@@ -269,7 +269,12 @@ def files_temporary(files: Files) -> Iterator[Fault]:
 def files_stray(files: Files) -> Iterator[Fault]:
     if files.stray:
         first, _ = files.stray.first
-        yield first, f"{files.stray.count} files in {files.where} belong to no part of the dataset"
+        place = "beside the info" if files.where == "." else f"in {files.where}"
+        yield first, f"{_files(files.stray.count)} no part of the dataset, {place}"
+
+
+def _files(count: int) -> str:
+    return "1 file is" if count == 1 else f"{count} files are"
 
 
 # ---- collections
