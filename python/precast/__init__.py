@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from precast import draco
+    from precast.checks import CheckOptions, DiffOptions, DiffReport, Report, check, diff
     from precast.dataset import Scale, SegmentMesh, Volume, VolumeMeshes
     from precast.dataset import open_volume as open  # noqa: A004
     from precast.geometry import Box, Vec3, VoxelSize
@@ -35,10 +36,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Box",
+    "CheckOptions",
     "ConvertOptions",
     "ConvertPlan",
     "ConvertSummary",
     "DataServer",
+    "DiffOptions",
+    "DiffReport",
     "ExportOptions",
     "ExportSummary",
     "LinkOptions",
@@ -49,6 +53,7 @@ __all__ = [
     "MeshSummary",
     "PropertiesOptions",
     "PropertiesSummary",
+    "Report",
     "SampleOptions",
     "Scale",
     "SegmentMesh",
@@ -63,7 +68,9 @@ __all__ = [
     "VolumeMeshes",
     "VoxelSize",
     "__version__",
+    "check",
     "convert",
+    "diff",
     "draco",
     "export",
     "extract_surface",
@@ -125,6 +132,12 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "View": ("precast.hosting.view", "View"),
     "ViewOptions": ("precast.hosting.state", "ViewOptions"),
     "view": ("precast.hosting.view", "view"),
+    "CheckOptions": ("precast.checks", "CheckOptions"),
+    "DiffOptions": ("precast.checks", "DiffOptions"),
+    "DiffReport": ("precast.checks", "DiffReport"),
+    "Report": ("precast.checks", "Report"),
+    "check": ("precast.checks", "check"),
+    "diff": ("precast.checks", "diff"),
 }
 
 

@@ -700,7 +700,8 @@ def extract_surface(
     -------
     Surfaces
         Positions are absolute, in half voxels: voxel i spans 2 i to 2 i + 2, and a vertex between it and the next lies
-        at 2 i + 2. The memory for the work is about that of the result.
+        at 2 i + 2. The work needs about half a byte per voxel and a quarter of the result; a thread keeps up to 64 MB
+        for its next call.
 
     Raises
     ------

@@ -30,6 +30,8 @@ VERBS = {
     "snapshot": "precast.cli.snapshot",
     "serve": "precast.cli.serve",
     "export": "precast.cli.export",
+    "check": "precast.cli.check",
+    "diff": "precast.cli.diff",
     "link": "precast.cli.link",
     "hosting": "precast.cli.hosting",
     "sample": "precast.cli.sample",

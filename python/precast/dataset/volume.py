@@ -121,7 +121,7 @@ class Scale:
         self.index = index
         self.channels = info.num_channels
         self.dtype = np.dtype(info.data_type)
-        self._codec = codec_of_scale(self.info, info.data_type, info.num_channels)
+        self._codec = codec_of_scale(self.info, info.data_type, info.num_channels, reading=True)
         sharding = self.info.sharding
         self._shards = None if sharding is None else ShardReader(store, self.info.key, sharding)
 

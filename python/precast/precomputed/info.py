@@ -141,7 +141,17 @@ class VolumeInfo:
         FormatError
             If it is not JSON or not a volume that precast can read; the message lists *every* problem found.
         """
-        value = parse_object(data, where, parse_float=Decimal)
+        return cls.from_json(parse_object(data, where, parse_float=Decimal), where=where, any_encoding=any_encoding)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any], *, where: str = "info", any_encoding: bool = False) -> VolumeInfo:
+        """Read the parsed file, as :meth:`from_bytes` does; numbers with a point are decimals.
+
+        Raises
+        ------
+        FormatError
+            If it is not a volume that precast can read; the message lists *every* problem found.
+        """
         reader = _Reader(where, any_encoding=any_encoding)
         info = reader.volume(value)
         if reader.problems or info is None:
