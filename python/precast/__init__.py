@@ -33,9 +33,12 @@ if TYPE_CHECKING:
     from precast.pipelines.properties import PropertiesOptions, PropertiesSummary, plan_properties, properties
     from precast.pipelines.sample import SampleOptions, sample
     from precast.surfaces import Mesh, SurfaceMap, extract_surface
+    from precast.workflows.build import BuildOptions, BuildSummary, build
 
 __all__ = [
     "Box",
+    "BuildOptions",
+    "BuildSummary",
     "CheckOptions",
     "ConvertOptions",
     "ConvertPlan",
@@ -68,6 +71,7 @@ __all__ = [
     "VolumeMeshes",
     "VoxelSize",
     "__version__",
+    "build",
     "check",
     "convert",
     "diff",
@@ -137,6 +141,9 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "DiffReport": ("precast.checks", "DiffReport"),
     "Report": ("precast.checks", "Report"),
     "check": ("precast.checks", "check"),
+    "BuildOptions": ("precast.workflows.build", "BuildOptions"),
+    "BuildSummary": ("precast.workflows.build", "BuildSummary"),
+    "build": ("precast.workflows.build", "build"),
     "diff": ("precast.checks", "diff"),
 }
 

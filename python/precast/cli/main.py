@@ -22,6 +22,7 @@ EXIT_COULD_NOT_RUN = 3
 EXIT_INTERRUPTED = 130
 
 VERBS = {
+    "build": "precast.cli.build",
     "convert": "precast.cli.convert",
     "mesh": "precast.cli.mesh",
     "inspect": "precast.cli.inspect",

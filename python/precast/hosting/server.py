@@ -41,7 +41,7 @@ from precast.precomputed.objects import (
 )
 from precast.storage.base import translate_os_error
 
-__all__ = ["DEFAULT_PORT", "DataServer", "ServeOptions", "ServedDataset", "serve"]
+__all__ = ["DEFAULT_PORT", "LOOPBACK", "DataServer", "ServeOptions", "ServedDataset", "serve"]
 
 DEFAULT_PORT = 9000
 LOOPBACK = "127.0.0.1"

@@ -17,12 +17,12 @@ from precast.errors import UsageError
 from precast.findings import Finding, Severity
 from precast.hosting.addresses import join_url, viewer_url
 from precast.hosting.client import CLIENT_PATH, Client, find_client
-from precast.hosting.server import DataServer, ServeOptions
+from precast.hosting.server import LOOPBACK, DataServer, ServeOptions
 from precast.hosting.state import PlacedLayer, ViewOptions, build_state
 from precast.storage import LocalStore
 from precast.storage.opening import plain_url
 
-__all__ = ["ServedLayers", "View", "view"]
+__all__ = ["ServedLayers", "View", "view", "viewer_at"]
 
 CELL_HEIGHT = 600
 """Pixels of a cell of a notebook."""
@@ -183,6 +183,12 @@ class View:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def viewer_at(port: int) -> tuple[str, str]:
+    """Return the addresses of the data and of the viewer while something is viewed at a port of this machine."""
+    base = f"http://{LOOPBACK}:{port}"
+    return base, f"{base}/{CLIENT_PATH}"
 
 
 def view(

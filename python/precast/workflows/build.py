@@ -1,0 +1,383 @@
+"""``build``: from sources to datasets that are meshed, listed, checked and ready to be looked at, in one call.
+
+What a former call has made, from the same files and with the same options, is kept. What that was stands in
+``.precast/build.json`` beside the datasets; names that begin with a dot are never served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from precast import __version__
+from precast.checks import CheckOptions, Report, check
+from precast.errors import DestinationExistsError, ObjectNotFoundError, UsageError
+from precast.execution.memory import peak_rss_bytes
+from precast.execution.progress import NoProgress, Progress
+from precast.findings import Finding
+from precast.hosting.link import LinkOptions, link
+from precast.hosting.server import DEFAULT_PORT
+from precast.hosting.view import viewer_at
+from precast.pipelines.convert import ConvertOptions, convert
+from precast.pipelines.mesh import MeshOptions, mesh
+from precast.pipelines.mesh.plan import MESH_DIRECTORY
+from precast.precomputed.collection import Collection, CollectionLayer
+from precast.precomputed.info import VolumeInfo
+from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, JSON, PROVENANCE_KEY
+from precast.precomputed.provenance import Provenance
+from precast.sources import SourceOptions, open_source
+from precast.sources.guess import guess_kind
+from precast.storage import Attributes, LocalStore
+
+__all__ = ["BuildOptions", "BuildSummary", "BuiltLayer", "build"]
+
+LEDGER = ".precast/build.json"
+SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".btf", ".npy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """How to build; what is not here has the defaults of ``convert``, ``mesh`` and ``check``.
+
+    Raises
+    ------
+    UsageError
+        If a value is not allowed; the text says what is.
+    """
+
+    resolution: Any = field(
+        default=None,
+        metadata={
+            "help": "Voxel size x,y,z of all sources in nm, or with nm, um, mm. Needed unless the files say it.",
+            "metavar": "X,Y,Z",
+        },
+    )
+    image_encoding: str = field(
+        default="auto",
+        metadata={"help": "Encoding of images; auto is raw.", "choices": ("auto", "raw", "jpeg", "png")},
+    )
+    offset: Any = field(
+        default=(0, 0, 0), metadata={"help": "Position of the first voxel of all sources.", "metavar": "X,Y,Z"}
+    )
+    unsharded: bool = field(default=False, metadata={"help": "One file per chunk and mesh instead of shards."})
+    no_mesh: bool = field(default=False, metadata={"help": "Make no meshes."})
+    max_error: Any = field(
+        default=None,
+        metadata={"help": "Largest distance of meshes to the surface of the voxels.", "metavar": "LENGTH"},
+    )
+    min_voxels: int = field(
+        default=1, metadata={"help": "Make no meshes of objects with fewer voxels.", "bounds": (1, 2**62)}
+    )
+    csv: str | None = field(
+        default=None, metadata={"help": "Table with properties of the objects, by id.", "metavar": "FILE"}
+    )
+    sample: Any = field(
+        default=1.0, metadata={"help": "Share of chunks and meshes that the check decodes.", "metavar": "SHARE"}
+    )
+    port: int = field(
+        default=DEFAULT_PORT,
+        metadata={"help": "Port of precast view for which the link is made.", "bounds": (1, 65535), "metavar": "PORT"},
+    )
+    memory: Any = field(default=None, metadata={"help": "Memory for buffers.", "metavar": "SIZE"})
+    threads: int | None = field(
+        default=None, metadata={"help": "Threads; default: all processors.", "bounds": (1, 1024)}
+    )
+    overwrite: bool = field(
+        default=False, metadata={"help": "Replace datasets that were made from other files or with other options."}
+    )
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            value, flag = getattr(self, spec.name), f"--{spec.name.replace('_', '-')}"
+            if "choices" in spec.metadata and value not in spec.metadata["choices"]:
+                raise UsageError(f"{flag} must be one of {', '.join(spec.metadata['choices'])}; got {value!r}")
+            if "bounds" in spec.metadata and value is not None:
+                low, high = spec.metadata["bounds"]
+                if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                    raise UsageError(f"{flag} must be a whole number from {low} to {high}, got {value!r}")
+        # the options of the steps check the rest
+        self.convert_options("image")
+        self.convert_options("segmentation")
+        self.mesh_options()
+        self.check_options()
+
+    def convert_options(self, kind: str) -> ConvertOptions:
+        """Return how a source that turned out to be of a kind is converted."""
+        return ConvertOptions(
+            kind=kind,
+            resolution=self.resolution,
+            offset=self.offset,
+            encoding=self.image_encoding if kind == "image" else "auto",
+            unsharded=self.unsharded,
+            memory=self.memory,
+            threads=self.threads,
+            overwrite=self.overwrite,
+        )
+
+    def mesh_options(self, *, again: bool = False) -> MeshOptions:
+        """Return how labels are meshed; ``again`` if what is there has gaps."""
+        return MeshOptions(
+            max_error=self.max_error,
+            min_voxels=self.min_voxels,
+            csv=self.csv,
+            unsharded=self.unsharded,
+            memory=self.memory,
+            threads=self.threads,
+            overwrite=self.overwrite or again,
+        )
+
+    def check_options(self) -> CheckOptions:
+        """Return how thoroughly the result is checked."""
+        return CheckOptions(sample=self.sample, memory=self.memory, threads=self.threads)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltLayer:
+    """One dataset.
+
+    Attributes
+    ----------
+    name
+        Its directory.
+    source
+        What it was made from.
+    kind
+        ``image`` or ``segmentation``.
+    converted, meshed
+        Whether this call did it; otherwise it was there already, or is not called for.
+    meshes
+        Objects with a mesh; None if they were there already, or are not called for.
+    failures
+        Objects that could not be meshed.
+    """
+
+    name: str
+    source: str
+    kind: str
+    converted: bool
+    meshed: bool
+    meshes: int | None
+    failures: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSummary:
+    """What was done.
+
+    Attributes
+    ----------
+    destination
+        The directory.
+    layers
+        The datasets, in the order of the sources.
+    report
+        The result of the check.
+    url
+        Address of the viewer while ``precast view DESTINATION`` runs.
+    seconds, peak_memory_bytes
+        What it took.
+    findings
+        What was noticed by the way, and what the check found.
+    """
+
+    destination: str
+    layers: tuple[BuiltLayer, ...]
+    report: Report
+    url: str
+    seconds: float
+    peak_memory_bytes: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was done and nothing is wrong."""
+        return self.report.ok and not any(layer.failures for layer in self.layers)
+
+
+def build(
+    *sources: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    options: BuildOptions | None = None,
+    progress: Progress | None = None,
+) -> BuildSummary:
+    """Convert sources, each into a dataset of its own, mesh labels, list all of it, check it and make a link.
+
+    Parameters
+    ----------
+    sources
+        Folders of slices, TIFF or ``.npy`` files; what each holds is found out.
+    destination
+        The directory in which the datasets are made, each under the name of its source.
+    options
+        See :class:`BuildOptions`.
+    progress
+        Told what happens; by default nobody is.
+
+    Raises
+    ------
+    UsageError
+        If there is no source, two have the same name, or options do not fit.
+    DestinationExistsError
+        If a dataset is there that was made from something else, and ``overwrite`` is not set.
+    PrecastError
+        Whatever ``convert``, ``mesh`` and ``check`` raise. What was finished is kept, and the same call goes on there.
+    """
+    begun = time.perf_counter()
+    options, progress = options or BuildOptions(), progress or NoProgress()
+    if not sources:
+        raise UsageError("there is nothing to build from", hint="precast build SOURCE... DESTINATION")
+    root = Path(destination)
+    names = _names(sources)
+    work = _Work(root, options, progress)
+    layers = tuple(work.layer(Path(source), name) for source, name in zip(sources, names, strict=True))
+    work.list(layers)
+    progress.phase("checking", 0)
+    report = check(root, options.check_options(), progress=progress)
+    base, viewer = viewer_at(options.port)
+    made = link(root, options=LinkOptions(base_url=base, viewer=viewer))
+    return BuildSummary(
+        destination=os.fspath(destination),
+        layers=layers,
+        report=report,
+        url=made.url,
+        seconds=time.perf_counter() - begun,
+        peak_memory_bytes=peak_rss_bytes(),
+        findings=(*work.findings, *report.findings, *made.findings),
+    )
+
+
+def _names(sources: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Return the name of each source's dataset."""
+    names: list[str] = []
+    for source in sources:
+        name = Path(source).absolute().name
+        for suffix in SUFFIXES:
+            if name.lower().endswith(suffix):
+                name = name[: -len(suffix)]
+                break
+        name = name.lstrip(".") or "data"
+        if name in names:
+            raise UsageError(
+                f"two sources are called {name}", hint="rename one; datasets are called like their sources"
+            )
+        names.append(name)
+    return names
+
+
+class _Work:
+    """The steps, and the list of what has been done."""
+
+    def __init__(self, root: Path, options: BuildOptions, progress: Progress) -> None:
+        self.root = root
+        self.options = options
+        self.progress = progress
+        self.findings: list[Finding] = []
+        self._store = LocalStore(root)
+        self._done = self._read()
+
+    def layer(self, source: Path, name: str) -> BuiltLayer:
+        """Make what is not there yet of one dataset."""
+        target = self.root / name
+        kind, converted = self._convert(source, name, target)
+        meshed, count, failures = False, None, 0
+        if kind == "segmentation" and not self.options.no_mesh:
+            step = {
+                "precast": __version__,
+                "options": self.options.mesh_options().result_options(),
+                "csv": _digest(self.options.csv),
+                "of": self._done[name]["result"],
+            }
+            before = self._done[name].get("mesh") or {}
+            if before != step or not (target / MESH_DIRECTORY / INFO_KEY).is_file():
+                self.progress.note(f"{name}: meshes")
+                again = self.options.mesh_options(again=before.get("gaps") is True)
+                summary = mesh(target, again, progress=self.progress)
+                self.findings += summary.findings
+                meshed, count, failures = True, summary.objects, len(summary.failures)
+                self._note(name, mesh={"gaps": True} if failures else step)
+        return BuiltLayer(
+            name=name,
+            source=str(source),
+            kind=kind,
+            converted=converted,
+            meshed=meshed,
+            meshes=count,
+            failures=failures,
+        )
+
+    def _convert(self, source: Path, name: str, target: Path) -> tuple[str, bool]:
+        opened = open_source(source, SourceOptions())
+        step = {
+            "precast": __version__,
+            "source": opened.fingerprint().stamp,
+            # the kind is found out from the source, whose options hold for either
+            "options": [self.options.convert_options(kind).result_options() for kind in ("image", "segmentation")],
+        }
+        known = self._done.get(name, {})
+        if known.get("convert") == step and known.get("result") == _result(target) is not None:
+            self.progress.note(f"{name}: unchanged")
+            return VolumeInfo.from_bytes((target / INFO_KEY).read_bytes(), where=str(target)).kind, False
+        if target.exists() and not self.options.overwrite:
+            raise DestinationExistsError(
+                f"{target} exists already, and was not made from these files with these options",
+                hint="give --overwrite to replace it, or another destination",
+                where=str(target),
+            )
+        self.progress.note(f"{name}: from {source}")
+        wanted = self.options.convert_options(guess_kind(opened).kind)
+        summary = convert(opened, target, wanted, progress=self.progress)
+        self.findings += summary.findings
+        self._done[name] = {}
+        self._note(name, convert=step, result=_result(target))
+        return summary.kind, True
+
+    def list(self, layers: Sequence[BuiltLayer]) -> None:
+        """Write ``precast.json``: images under labels; hints that somebody has put there for a layer are kept."""
+        before: dict[str, CollectionLayer] = {}
+        try:
+            old = Collection.from_bytes(self._store.read(COLLECTION_KEY))
+            before = {layer.name: layer for layer in old.layers}
+        except ObjectNotFoundError:
+            pass
+        new = {layer.name: CollectionLayer(name=layer.name, kind=layer.kind) for layer in layers}
+        for name, layer in before.items():
+            keep = layer.kind == new[name].kind if name in new else (self.root / name / INFO_KEY).is_file()
+            if keep:
+                new[name] = layer
+        ordered = sorted(new.values(), key=lambda layer: layer.kind != "image")
+        data = Collection(layers=tuple(ordered)).to_bytes()
+        self._store.write(COLLECTION_KEY, data, Attributes(content_type=JSON))
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            value = json.loads((self.root / LEDGER).read_bytes())
+        except (OSError, ValueError):
+            return {}  # all is made again, or refused where something is
+        if not isinstance(value, dict) or not all(isinstance(one, dict) for one in value.values()):
+            return {}
+        return value
+
+    def _note(self, name: str, **steps: Any) -> None:
+        self._done[name] |= steps
+        self._store.write(LEDGER, json.dumps(self._done, indent=1).encode(), Attributes(content_type=JSON))
+
+
+def _result(target: Path) -> str | None:
+    """Return what tells a dataset from any other: the conversion in its provenance, with the digests of all voxels."""
+    try:
+        provenance = Provenance.parse((target / PROVENANCE_KEY).read_bytes())
+    except OSError:
+        return None
+    if provenance.conversion is None or not (target / INFO_KEY).is_file():
+        return None
+    return hashlib.sha256(json.dumps(provenance.conversion, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(path: str | None) -> str | None:
+    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()

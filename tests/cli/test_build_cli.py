@@ -1,0 +1,58 @@
+"""``precast build`` as a command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from precast.cli.main import run
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    data = np.zeros((16, 16, 16), np.uint32)
+    data[4:12, 4:12, 4:12] = 90000
+    np.save(tmp_path / "cells.npy", data)
+    return tmp_path / "cells.npy"
+
+
+def test_the_link_is_the_only_line_on_stdout(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "my out"
+    arguments = ["build", str(source), str(out), "--resolution", "8"]
+    assert run(arguments) == 0
+    url, told = capsys.readouterr()
+    assert url.startswith("http://127.0.0.1:9000/v/view/#!")
+    assert url.count("\n") == 1
+    assert "  cells  segmentation, converted, 1 meshes\n" in told
+    assert "checked: nothing is wrong" in told
+    assert f"\n    precast view '{out}'\n" in told
+    assert run([*arguments, "--port", "9001"]) == 0
+    url, told = capsys.readouterr()
+    assert url.startswith("http://127.0.0.1:9001/")
+    assert "  cells  segmentation, unchanged\n" in told
+    assert f"precast view '{out}' --port 9001\n" in told
+    assert run([*arguments, "--quiet"]) == 0
+    url, told = capsys.readouterr()
+    assert (url.count("\n"), told) == (1, "")
+
+
+def test_json_and_exit_codes(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["build", str(source), str(tmp_path / "out"), "--resolution", "8", "--json"]
+    assert run(arguments) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["verb"], document["ok"], document["errors"]) == ("build", True, [])
+    assert document["result"]["layers"][0]["meshes"] == 1
+    assert document["result"]["check"]["ok"]
+    (shard,) = (tmp_path / "out" / "cells" / "8_8_8").glob("*.shard")
+    shard.write_bytes(b"")
+    assert run(arguments) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert not document["ok"]
+    assert document["findings"]
+    assert run(["build", str(source)]) == 2
+    assert run(["build", str(tmp_path / "absent"), str(tmp_path / "out")]) == 3
+    assert run(["build", str(source), str(tmp_path / "out"), "--resolution", "9"]) == 3
+    assert "--overwrite" in capsys.readouterr().err
