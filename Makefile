@@ -10,24 +10,11 @@ RUST   := $(shell find crates -name '*.rs' -not -path '*/target/*' -not -path '*
 demo: $(STAMP)
 	rm -rf demo
 	$(BIN)/precast sample demo/slices
-	$(BIN)/precast convert demo/slices/labels demo/labels --resolution 32,32,40
-	$(BIN)/precast mesh demo/labels
-	$(BIN)/precast convert demo/slices/em demo/em --resolution 32,32,40 --encoding jpeg
-	$(BIN)/precast inspect demo/labels
-	$(BIN)/precast inspect demo/em
-	@echo
-	@echo "Two precomputed volumes are in demo/labels and demo/em; the meshes and properties of all objects are in demo/labels too."
-	@echo "To see them in a browser, without internet:"
-	@echo
-	@echo "    $(BIN)/precast view demo"
-	@echo
-	@echo "While that runs this link shows them too:"
-	@echo
-	@$(BIN)/precast link demo --quiet --base-url http://127.0.0.1:9000 --viewer http://127.0.0.1:9000/v/view/
+	$(BIN)/precast build demo/slices/em demo/slices/labels demo --resolution 32,32,40 --image-encoding jpeg
 
 # the picture in the README; needs Chromium
 picture: demo
-	$(BIN)/precast snapshot demo/em demo/labels -o docs/images/demo.png --size 860x430 --layout xy-3d --overwrite
+	$(BIN)/precast snapshot demo -o docs/images/demo.png --size 860x430 --layout xy-3d --overwrite
 
 test: $(STAMP)
 	cargo test --workspace --profile quick --locked --quiet

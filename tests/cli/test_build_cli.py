@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,21 @@ def test_the_link_is_the_only_line_on_stdout(source: Path, tmp_path: Path, capsy
     assert run([*arguments, "--quiet"]) == 0
     url, told = capsys.readouterr()
     assert (url.count("\n"), told) == (1, "")
+
+
+def test_the_program_is_named_as_it_was_called(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "precast"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    arguments = ["build", str(source), str(tmp_path / "out"), "--resolution", "8"]
+    for path, shown in (("/nowhere", str(program)), (str(program.parent), "precast")):
+        monkeypatch.setenv("PATH", path)
+        assert run(arguments) == 0
+        assert f"\n    {shown} view {tmp_path}/out\n" in capsys.readouterr().err
 
 
 def test_json_and_exit_codes(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,6 +22,7 @@ from precast.workflows.build import BuildOptions, BuildSummary, BuiltLayer, buil
 __all__ = ["command"]
 
 EXIT_FINDINGS = 1
+PROGRAM = "precast"
 
 
 @click.command("build")
@@ -69,9 +73,17 @@ def text(summary: BuildSummary, port: int) -> str:
     lines.append(f"  checked: {summary_text(summary.report.findings)}; {took}")
     other = "" if port == DEFAULT_PORT else f" --port {port}"
     lines += ["", "To look at it, in a browser, without internet:", ""]
-    lines += [f"    precast view {shlex.quote(os.fspath(summary.destination))}{other}", ""]
+    lines += [f"    {_program()} view {shlex.quote(os.fspath(summary.destination))}{other}", ""]
     lines += ["While that runs this link shows it too:", ""]
     return "\n".join(lines)
+
+
+def _program() -> str:
+    """Return how this program is called: by its path where its name alone does not find it."""
+    called = Path(sys.argv[0])
+    if called.name != PROGRAM or shutil.which(PROGRAM) == shutil.which(called):
+        return PROGRAM
+    return shlex.quote(str(called))
 
 
 def _steps(layer: BuiltLayer) -> str:
