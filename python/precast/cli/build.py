@@ -81,7 +81,7 @@ def text(summary: BuildSummary, port: int) -> str:
 def _program() -> str:
     """Return how this program is called: by its path where its name alone does not find it."""
     called = Path(sys.argv[0])
-    if called.name != PROGRAM or shutil.which(PROGRAM) == shutil.which(called):
+    if called.name != PROGRAM or shutil.which(PROGRAM) == shutil.which(str(called)):
         return PROGRAM
     return shlex.quote(str(called))
 
