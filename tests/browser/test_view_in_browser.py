@@ -242,6 +242,21 @@ def test_data_that_cannot_be_decoded_give_no_picture(out: Path, tmp_path: Path, 
     assert_nothing_is_left(own_folder)
 
 
+def test_chunks_that_are_absent_are_empty(tmp_path: Path) -> None:
+    """As in every unsharded volume with background: the server says 404, and all is well."""
+    labels = np.zeros((64, 64, 192), np.uint32)
+    labels[:, :, 128:] = 99
+    options = precast.ConvertOptions(kind="segmentation", resolution=8, unsharded=True, scales=1)
+    precast.convert(labels, tmp_path / "cells", options)
+    assert len(list((tmp_path / "cells" / "8_8_8").iterdir())) == 1
+    shown = precast.SnapshotOptions(size=(300, 200), layout="xy", segments="all")
+    precast.snapshot(tmp_path / "cells", output=tmp_path / "x.png", options=shown)
+    picture = read(tmp_path / "x.png")
+    seen = np.abs(picture - hash_colour(99)).max(axis=-1) < 3
+    assert seen[:, 200:].sum() > 5000
+    assert not seen[:, :190].any()
+
+
 class _NoAccess(SimpleHTTPRequestHandler):
     """A server that works, but does not let pages of other origins read it."""
 

@@ -63,6 +63,9 @@ NOT_FOUND = 404
 LOGGED = ("security", "worker")
 """What the browser says by itself; requests and scripts that fail are told in other ways, and more of them."""
 
+HARMLESS = "ResizeObserver loop"
+"""An exception by name only: that something is laid out a frame later."""
+
 FAILED_AT = 400
 END_S = 5.0
 LAST_WORDS = 300
@@ -190,15 +193,15 @@ class Chromium:
         if session is not None:
             message["sessionId"] = session
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(message).encode() + b"\0")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(json.dumps(message).encode() + b"\0")
+            self._process.stdin.flush()
+        except OSError:
+            raise self._ended() from None
         return self._number
 
     def _call(self, method: str, parameters: Mapping[str, Any] | None = None, session: str | None = None) -> Any:
-        try:
-            number = self._send(method, parameters or {}, session)
-        except OSError:
-            raise self._ended() from None
+        number = self._send(method, parameters or {}, session)
         while True:
             message = self._next()
             if message.get("id") == number:
@@ -229,7 +232,10 @@ class Chromium:
         sandbox = any("sandbox" in line for line in lines)
         return StorageError(
             f"the browser {self._path} ended{': ' if said else ''}{said[:LAST_WORDS]}",
-            hint="its sandbox is not allowed here, perhaps by a container" if sandbox else "is it a Chromium?",
+            hint="its sandbox is not allowed here, as in some containers; --browser can be a script that calls it with "
+            "--no-sandbox"
+            if sandbox
+            else "is it a Chromium?",
         )
 
     # ---- the page
@@ -272,7 +278,7 @@ class Chromium:
                     for method in ("Runtime.enable", "Network.enable"):
                         self._send(method, {}, worker)
                     self._send("Runtime.runIfWaitingForDebugger", {}, worker)
-            case "Runtime.exceptionThrown":
+            case "Runtime.exceptionThrown" if not _exception(told["exceptionDetails"]).startswith(HARMLESS):
                 raise _failed(_exception(told["exceptionDetails"]))
             case "Runtime.consoleAPICalled":
                 text = " ".join(str(one.get("value", one.get("description", ""))) for one in told["args"])
