@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from precast.errors import MissingExtraError, PrecastError, StorageError, UsageError
 
@@ -124,8 +124,10 @@ class Chromium:
         self._waiting: dict[str, str] = {}
         self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._folder = tempfile.TemporaryDirectory(prefix="precast-", ignore_cleanup_errors=True)
-        self._start()
+        self._process: subprocess.Popen[bytes] | None = None
         try:
+            self._process = self._start()
+            threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
             self._open(size)
         except BaseException:
             self.close()
@@ -133,13 +135,13 @@ class Chromium:
 
     # ---- the program
 
-    def _start(self) -> None:
+    def _start(self) -> subprocess.Popen[bytes]:
         flags = [*FLAGS, f"--user-data-dir={self._folder.name}/profile"]
         if os.geteuid() == 0:  # it refuses otherwise
             flags.append("--no-sandbox")
         with (Path(self._folder.name) / "said").open("wb") as said:
             try:
-                self._process = subprocess.Popen(
+                return subprocess.Popen(
                     ["/bin/sh", "-c", PIPES, "sh", self._path, *flags, "about:blank"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -147,15 +149,11 @@ class Chromium:
                     start_new_session=True,
                 )
             except OSError as error:
-                self._folder.cleanup()
                 raise StorageError(f"{self._path} cannot be started: {error.strerror or error}") from None
-        threading.Thread(target=self._read, name="precast-chromium", daemon=True).start()
 
-    def _read(self) -> None:
-        out = self._process.stdout
-        assert out is not None
+    def _read(self, out: IO[bytes]) -> None:
         unread = bytearray()
-        with contextlib.suppress(OSError, ValueError):
+        with out, contextlib.suppress(OSError, ValueError):
             while piece := os.read(out.fileno(), 1 << 20):
                 unread += piece
                 if b"\0" in piece:
@@ -166,17 +164,19 @@ class Chromium:
 
     def close(self) -> None:
         """End it; again is fine."""
-        if self._process.stdin is None or self._process.stdin.closed:
-            return
-        with contextlib.suppress(OSError):
-            self._send("Browser.close", {}, None)
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_S)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # the group is this browser's own
-        self._process.wait()
+        process, self._process = self._process, None
+        if process is not None:
+            assert process.stdin is not None
+            with contextlib.suppress(OSError):
+                process.stdin.write(b'{"id": 0, "method": "Browser.close"}\0')
+                process.stdin.flush()
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(END_S)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)  # the group is this browser's own
+            process.wait()
         self._folder.cleanup()
 
     def __enter__(self) -> Chromium:
@@ -192,6 +192,7 @@ class Chromium:
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if session is not None:
             message["sessionId"] = session
+        assert self._process is not None
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(message).encode() + b"\0")
