@@ -45,6 +45,11 @@ WIDTH, HEIGHT = 900, 700
 PANEL_HEIGHT = 654
 """What the bars above leave."""
 SETTLE_S = 120
+OVERLAYS = """
+.neuroglancer-display-dimensions-widget, .neuroglancer-data-panel-layout-controls, .perspective-panel-show-slice-views {
+    display: none !important;
+}
+"""
 
 
 def need_browser() -> str:
@@ -74,13 +79,24 @@ class Viewer:
 
     page: Any
     address: str
+    folder: Path
+    """What is served at ``/data/``."""
     requests: list[Request] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def show(self, state: dict[str, Any]) -> None:
         """Load a state afresh and wait until all that it calls for is drawn."""
+        self.open(f"{self.client}#!{urllib.parse.quote(json.dumps(state))}")
+
+    @property
+    def client(self) -> str:
+        """The address of the viewer itself."""
+        return f"{self.address}/v/{TOKEN}/"
+
+    def open(self, url: str) -> None:
+        """Load the viewer with a state in its address and wait until all that it calls for is drawn."""
         self.page.goto("about:blank")
-        self.page.goto(f"{self.address}/v/{TOKEN}/#!{urllib.parse.quote(json.dumps(state))}")
+        self.page.goto(url)
         self.settle()
 
     def zoom(self, scale: float) -> None:
@@ -105,6 +121,9 @@ class Viewer:
             ready = self.page.evaluate("() => window.viewer !== undefined && window.viewer.isReady()")
             quiet = quiet + 1 if ready and len(self.requests) == seen else 0
             seen = len(self.requests)
+        said = self.page.evaluate("() => document.getElementById('neuroglancer-status-container')?.innerText ?? ''")
+        if said:
+            self.problems.append(f"status line: {said}")
 
     def picture(self, path: Path) -> npt.NDArray[np.uint8]:
         """Save what the panel shows as a PNG; return its pixels (rows, columns, RGB)."""
@@ -114,6 +133,25 @@ class Viewer:
         assert (box["width"], box["height"]) == (WIDTH, PANEL_HEIGHT)
         path.write_bytes(self.page.screenshot(clip=box))
         return np.asarray(imagecodecs.png_decode(path.read_bytes())[..., :3])
+
+    def panels(self, path: Path) -> list[npt.NDArray[np.uint8]]:
+        """Save the page as a PNG; return the pixels of its panels, row by row, without what is drawn over the data."""
+        self.page.add_style_tag(content=OVERLAYS)
+        self.page.evaluate(
+            """() => {
+                for (const name of ["showAxisLines", "showScaleBar", "showDefaultAnnotations"]) {
+                    window.viewer[name].value = false;
+                }
+            }"""
+        )
+        self.settle()
+        boxes = [panel.bounding_box() for panel in self.page.locator(".neuroglancer-rendered-data-panel").all()]
+        path.write_bytes(self.page.screenshot())
+        page = np.asarray(imagecodecs.png_decode(path.read_bytes())[..., :3])
+        return [
+            page[round(box["y"]) : round(box["y"] + box["height"]), round(box["x"]) : round(box["x"] + box["width"])]
+            for box in sorted(boxes, key=lambda box: (box["y"], box["x"]))
+        ]
 
 
 def _client() -> Path:
@@ -213,7 +251,7 @@ def open_viewer(data: Path) -> Iterator[Viewer]:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-            viewer = Viewer(page, f"http://127.0.0.1:{server.server_address[1]}", log)
+            viewer = Viewer(page, f"http://127.0.0.1:{server.server_address[1]}", data, log)
             _listen(page, viewer.problems)
             yield viewer
             browser.close()

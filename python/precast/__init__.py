@@ -18,9 +18,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from precast import draco
-    from precast.dataset import Scale, SegmentMesh, TriangleMesh, Volume, VolumeMeshes
+    from precast.checks import CheckOptions, DiffOptions, DiffReport, Report, check, diff
+    from precast.dataset import Scale, SegmentMesh, Volume, VolumeMeshes
     from precast.dataset import open_volume as open  # noqa: A004
     from precast.geometry import Box, Vec3, VoxelSize
+    from precast.hosting.link import LinkOptions, LinkSummary, link
     from precast.hosting.server import DataServer, ServeOptions, serve
     from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
     from precast.pipelines.export import ExportOptions, ExportSummary, export
@@ -31,33 +33,41 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Box",
+    "CheckOptions",
     "ConvertOptions",
     "ConvertPlan",
     "ConvertSummary",
     "DataServer",
+    "DiffOptions",
+    "DiffReport",
     "ExportOptions",
     "ExportSummary",
+    "LinkOptions",
+    "LinkSummary",
     "Mesh",
     "MeshOptions",
     "MeshPlan",
     "MeshSummary",
     "PropertiesOptions",
     "PropertiesSummary",
+    "Report",
     "SampleOptions",
     "Scale",
     "SegmentMesh",
     "ServeOptions",
     "SurfaceMap",
-    "TriangleMesh",
     "Vec3",
     "Volume",
     "VolumeMeshes",
     "VoxelSize",
     "__version__",
+    "check",
     "convert",
+    "diff",
     "draco",
     "export",
     "extract_surface",
+    "link",
     "mesh",
     "open",
     "plan_conversion",
@@ -75,7 +85,6 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "VoxelSize": ("precast.geometry", "VoxelSize"),
     "Scale": ("precast.dataset", "Scale"),
     "SegmentMesh": ("precast.dataset", "SegmentMesh"),
-    "TriangleMesh": ("precast.dataset", "TriangleMesh"),
     "Volume": ("precast.dataset", "Volume"),
     "VolumeMeshes": ("precast.dataset", "VolumeMeshes"),
     "open": ("precast.dataset", "open_volume"),
@@ -100,11 +109,20 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "ExportOptions": ("precast.pipelines.export", "ExportOptions"),
     "ExportSummary": ("precast.pipelines.export", "ExportSummary"),
     "export": ("precast.pipelines.export", "export"),
+    "LinkOptions": ("precast.hosting.link", "LinkOptions"),
+    "LinkSummary": ("precast.hosting.link", "LinkSummary"),
+    "link": ("precast.hosting.link", "link"),
     "SampleOptions": ("precast.pipelines.sample", "SampleOptions"),
     "sample": ("precast.pipelines.sample", "sample"),
     "ServeOptions": ("precast.hosting.server", "ServeOptions"),
     "DataServer": ("precast.hosting.server", "DataServer"),
     "serve": ("precast.hosting.server", "serve"),
+    "CheckOptions": ("precast.checks", "CheckOptions"),
+    "DiffOptions": ("precast.checks", "DiffOptions"),
+    "DiffReport": ("precast.checks", "DiffReport"),
+    "Report": ("precast.checks", "Report"),
+    "check": ("precast.checks", "check"),
+    "diff": ("precast.checks", "diff"),
 }
 
 

@@ -84,6 +84,8 @@ def simplify_mesh(
     target_faces: int,
     patch: int,
     snap: Sequence[int],
+    near: npt.NDArray[np.uint32] | None,
+    edges: int,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32], float]: ...
 
 class LabelTable:
@@ -98,7 +100,6 @@ def mesh_block(
     start: tuple[int, int, int],
     closed: tuple[tuple[bool, bool], tuple[bool, bool], tuple[bool, bool]],
     ids: npt.NDArray[np.uint64] | None,
-    excluded: bool,
     keep: npt.NDArray[np.uint64],
     units: int,
     unit_nm: tuple[float, float, float],
@@ -118,7 +119,7 @@ def mesh_block(
 ]: ...
 def weld_meshes(
     pieces: Sequence[tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32]]], fill: bool
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32], int]: ...
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32], int, npt.NDArray[np.uint32]]: ...
 def cut_mesh(
     positions: npt.NDArray[np.int32],
     faces: npt.NDArray[np.uint32],

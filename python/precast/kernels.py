@@ -31,6 +31,7 @@ __all__ = [
     "Pieces",
     "Simplification",
     "Surfaces",
+    "Welded",
     "compressed_segmentation_worst_case_words",
     "cut_mesh",
     "decode_compressed_segmentation",
@@ -699,7 +700,8 @@ def extract_surface(
     -------
     Surfaces
         Positions are absolute, in half voxels: voxel i spans 2 i to 2 i + 2, and a vertex between it and the next lies
-        at 2 i + 2. The memory for the work is about that of the result.
+        at 2 i + 2. The work needs about half a byte per voxel and a quarter of the result; a thread keeps up to 64 MB
+        for its next call.
 
     Raises
     ------
@@ -825,7 +827,6 @@ def mesh_block(  # noqa: PLR0913  # all by name
             Vec3.of(start),
             (sides[0], sides[1], sides[2]),
             only,
-            False,
             np.zeros(0, np.uint64) if keep is None else keep,
             units_per_voxel // 2,
             simplification.unit_nm,
@@ -846,7 +847,27 @@ def mesh_block(  # noqa: PLR0913  # all by name
     )
 
 
-def weld_meshes(pieces: Sequence[Mesh], *, fill_cavities: bool = False) -> tuple[Mesh, int]:
+@dataclass(frozen=True, slots=True)
+class Welded:
+    """Pieces of an object put together.
+
+    Attributes
+    ----------
+    positions, faces
+        The mesh.
+    filled
+        Number of cavities that were filled.
+    seams
+        Vertices that several pieces share, ascending.
+    """
+
+    positions: npt.NDArray[np.int32]
+    faces: npt.NDArray[np.uint32]
+    filled: int
+    seams: npt.NDArray[np.uint32]
+
+
+def weld_meshes(pieces: Sequence[Mesh], *, fill_cavities: bool = False) -> Welded:
     """Join pieces of one object at the vertices on their open edges that have equal positions.
 
     Parameters
@@ -856,19 +877,13 @@ def weld_meshes(pieces: Sequence[Mesh], *, fill_cavities: bool = False) -> tuple
     fill_cavities
         Remove closed components with a negative volume: the walls of cavities.
 
-    Returns
-    -------
-    tuple
-        The mesh, and the number of cavities that were filled.
-
     Raises
     ------
     UsageError
         If arrays have wrong shapes or a face points outside its positions.
     """
     with _errors("joining pieces of a mesh"):
-        positions, faces, filled = _native.weld_meshes(list(pieces), fill_cavities)
-    return (positions, faces), filled
+        return Welded(*_native.weld_meshes(list(pieces), fill_cavities))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -961,6 +976,8 @@ def simplify_mesh(  # noqa: PLR0913  # all by name
     target_faces: int = 0,
     patch: int = 0,
     snap: Sequence[int] = (1, 1, 1),
+    near: npt.NDArray[np.uint32] | None = None,
+    edges: int = 4,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32], float]:
     """Describe a surface by fewer triangles, within a checked distance.
 
@@ -987,6 +1004,8 @@ def simplify_mesh(  # noqa: PLR0913  # all by name
         Two or three voxels are good.
     snap
         Vertices that move come to lie on multiples of this many units; powers of two.
+    near, edges
+        Only these vertices, and those at most so many edges from them, change, and no patches are merged; None: all.
 
     Returns
     -------
@@ -1012,9 +1031,18 @@ def simplify_mesh(  # noqa: PLR0913  # all by name
     (8, True)
     """
     what = "mesh simplification"
-    if target_faces < 0 or patch < 0 or min(snap) < 1:
-        raise UsageError(f"{what}: target_faces and patch must not be negative, snap at least 1")
+    if min(target_faces, patch, edges) < 0 or min(snap) < 1:
+        raise UsageError(f"{what}: target_faces, patch and edges must not be negative, snap at least 1")
     with _errors(what):
         return _native.simplify_mesh(
-            positions, faces, tuple(unit_nm), max_error_nm, max_rms_nm, target_faces, patch, tuple(snap)
+            positions,
+            faces,
+            tuple(unit_nm),
+            max_error_nm,
+            max_rms_nm,
+            target_faces,
+            patch,
+            tuple(snap),
+            near,
+            edges,
         )

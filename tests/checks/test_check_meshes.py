@@ -376,6 +376,15 @@ def test_legacy_fragments(tmp_path, change) -> None:
     assert codes(path) == ["PC351"]
 
 
+def test_objects_that_cannot_be_read(tmp_path) -> None:
+    """The others are looked at all the same."""
+    path = write_legacy(tmp_path / "v", {4: BOX, 5: ELL})
+    (path / "mesh" / "4:0").unlink()
+    (path / "mesh" / "4:0").symlink_to("4:0")
+    (path / "mesh" / "5_1").unlink()
+    assert codes(path, threads=2) == ["PC309", "PC351"]
+
+
 def test_legacy_surfaces_are_looked_at_too(tmp_path) -> None:
     path = write_legacy(tmp_path / "v", {4: BOX, 5: ELL})
     file = path / "mesh" / "4_1"

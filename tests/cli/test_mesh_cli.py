@@ -14,6 +14,7 @@ import precast
 from mesh_truth import tree, write_labels
 from precast.checks import check_meshes, check_properties
 from precast.cli.main import run
+from precast.cli.render import bytes_text
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,13 @@ def test_meshing(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "(allowed 40)" in captured.err
     volume = precast.open(dataset)
     assert check_meshes(volume) == []
+    assert run(["inspect", str(dataset)]) == 0
+    size = sum(path.stat().st_size for path in (dataset / "mesh").iterdir())
+    shown = capsys.readouterr().out
+    assert f"mesh: mesh/, {count} objects, multilod_draco sharded, {bytes_text(size)}\n" in shown
+    (dataset / "mesh" / "info").write_text("{}")
+    assert run(["inspect", str(dataset)]) == 0
+    assert "mesh: mesh/, which cannot be read\n" in capsys.readouterr().out
     assert check_properties(volume) == []
     assert run(["mesh", str(dataset)]) == 3
     captured = capsys.readouterr()

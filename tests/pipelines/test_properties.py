@@ -151,6 +151,21 @@ def test_a_users_columns_are_merged_by_id(dataset, labels) -> None:
     assert counts["voxels"] == ("number", "uint32", len(found["ids"]))
 
 
+def test_a_users_columns_stay_without_a_new_table(dataset, labels) -> None:
+    ids = np.unique(labels[labels > 0])
+    table = dataset.parent / "cells.csv"
+    table.write_text("id,label,tags,depth\n" + "".join(f"{i},cell {i},a;b,{i}.5\n" for i in ids))
+    properties(dataset, PropertiesOptions(csv=table))
+    before = (dataset / "segment_properties" / "info").read_bytes()
+    summary = properties(dataset, PropertiesOptions(overwrite=True))
+    assert (dataset / "segment_properties" / "info").read_bytes() == before
+    assert summary.findings == ()
+    table.write_text(f"id,depth\n{ids[0]},1.5\n")
+    names = {item.id for item in properties(dataset, PropertiesOptions(csv=table, overwrite=True)).properties}
+    assert "depth" in names
+    assert not {"label", "tags"} & names
+
+
 def test_limit_and_least_voxels(dataset, labels) -> None:
     ids, counts = np.unique(labels[labels > 0], return_counts=True)
     largest = sorted(ids[np.argsort(counts)[-3:]].tolist())

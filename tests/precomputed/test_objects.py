@@ -8,7 +8,17 @@ import pytest
 
 from precast.dataset.objects import attributes
 from precast.errors import UsageError
-from precast.precomputed.objects import ObjectKind
+from precast.geometry import Vec3
+from precast.precomputed import legacy_meshes, meshes
+from precast.precomputed.info import VolumeInfo
+from precast.precomputed.objects import (
+    COLLECTION_KEY,
+    INFO_KEY,
+    LABEL_TABLE_KEY,
+    PROVENANCE_KEY,
+    ObjectKind,
+    kind_of,
+)
 
 
 def test_every_kind_is_a_kind_of_its_own() -> None:
@@ -33,3 +43,36 @@ def test_what_is_read_whole_may_be(kind) -> None:
 def test_json_that_is_replaced_in_place_is_not_cached_for_long(kind) -> None:
     assert kind.rule.content_type == "application/json"
     assert not attributes(kind).immutable
+
+
+def chunk_name() -> str:
+    info = VolumeInfo.from_bytes(
+        b"""{"type": "image", "data_type": "uint8", "num_channels": 1, "scales": [{"key": "8_8_8", "size": [90, 64, 64],
+        "voxel_offset": [-70, 0, 5], "chunk_sizes": [[64, 64, 64]], "resolution": [8, 8, 8], "encoding": "raw"}]}"""
+    )
+    return info.scales[0].chunk_name(Vec3(0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (INFO_KEY, ObjectKind.INFO),
+        (PROVENANCE_KEY, ObjectKind.PROVENANCE),
+        (LABEL_TABLE_KEY, ObjectKind.LABEL_TABLE),
+        (COLLECTION_KEY, ObjectKind.COLLECTION),
+        ("00ff.shard", ObjectKind.SHARD),
+        (meshes.manifest_name(2**64 - 1), ObjectKind.MESH_MANIFEST),
+        (legacy_meshes.manifest_name(5), ObjectKind.LEGACY_MANIFEST),
+        # these names do not tell: the directory does
+        (chunk_name(), ObjectKind.OTHER),
+        (meshes.fragments_name(5), ObjectKind.OTHER),
+        (legacy_meshes.fragment_name(5), ObjectKind.OTHER),
+    ],
+)
+def test_names_tell_the_kind(name: str, kind: ObjectKind) -> None:
+    assert kind_of(f"a/b/{name}") == kind
+
+
+def test_what_is_rewritten_in_place_is_asked_for_again() -> None:
+    assert ObjectKind.INFO.rule.cache_control() == "no-cache"
+    assert ObjectKind.SHARD.rule.cache_control() == "public, max-age=3600"

@@ -136,3 +136,19 @@ def test_what_is_read_by_ranges_is_never_stored_gzipped() -> None:
     assert attributes(ObjectKind.CHUNK, gzipped=True).gzipped
     with pytest.raises(UsageError, match="ranges"):
         attributes(ObjectKind.SHARD, gzipped=True)
+
+
+def test_links_that_lead_nowhere_are_listed(tmp_path: Path) -> None:
+    """They are there, and cannot be read: not the same as absent."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "loop").symlink_to("loop")
+    (tmp_path / "a" / "gone").symlink_to("nothing")
+    (tmp_path / "a" / "real").write_bytes(b"12345")
+    (tmp_path / "a" / "good").symlink_to("real")
+    store = LocalStore(tmp_path)
+    assert [stat.key for stat in store.list("a/")] == ["a/gone", "a/good", "a/loop", "a/real"]
+    assert {stat.key: stat.size for stat in store.list("a/")}["a/good"] == 5
+    with pytest.raises(StorageError):
+        store.read("a/loop")
+    with pytest.raises(ObjectNotFoundError):
+        store.read("a/gone")

@@ -69,7 +69,6 @@ pub fn mesh_block<'py>(
     start: [i32; 3],
     closed: [[bool; 2]; 3],
     ids: Option<PyReadonlyArray1<'py, u64>>,
-    excluded: bool,
     keep: PyReadonlyArray1<'py, u64>,
     units: i32,
     unit_nm: [f64; 3],
@@ -83,7 +82,6 @@ pub fn mesh_block<'py>(
     let chosen = ids.as_ref().map(|ids| ids.as_slice()).transpose()?;
     let select = match chosen {
         None => Select::All,
-        Some(ids) if excluded => Select::Except(ids),
         Some(ids) => Select::Only(ids),
     };
     let pieces = dispatch!(labels, "uint32, uint64", [u32, u64], |typed| {
@@ -103,22 +101,22 @@ pub fn mesh_block<'py>(
     ))
 }
 
-/// One mesh of several; the number of cavities that were filled.
+/// Positions, faces, filled cavities, vertices on seams.
+type WeldedArrays<'py> = (Positions<'py>, Faces<'py>, usize, Bound<'py, PyArray1<u32>>);
+
+/// One mesh of several.
 #[pyfunction]
-pub fn weld_meshes<'py>(
-    py: Python<'py>,
-    pieces: Vec<MeshArrays<'py>>,
-    fill: bool,
-) -> PyResult<(Positions<'py>, Faces<'py>, usize)> {
+pub fn weld_meshes<'py>(py: Python<'py>, pieces: Vec<MeshArrays<'py>>, fill: bool) -> PyResult<WeldedArrays<'py>> {
     let meshes = pieces.iter().map(|(positions, faces)| to_mesh(positions, faces)).collect::<PyResult<Vec<_>>>()?;
-    let (mesh, filled) = py
+    let (welded, filled) = py
         .detach(|| {
-            let mut mesh = weld(&meshes)?;
-            let filled = if fill { fill_cavities(&mut mesh)? } else { 0 };
-            Ok((mesh, filled))
+            let mut welded = weld(&meshes)?;
+            let filled = if fill { fill_cavities(&mut welded)? } else { 0 };
+            Ok((welded, filled))
         })
         .map_err(to_python)?;
-    Ok((rows(py, mesh.positions)?, rows(py, mesh.faces)?, filled))
+    let mesh = welded.mesh;
+    Ok((rows(py, mesh.positions)?, rows(py, mesh.faces)?, filled, welded.seams.into_pyarray(py)))
 }
 
 /// What `cut_mesh` gives: cells, octants, offsets of vertices and faces, positions, faces.

@@ -1,13 +1,22 @@
 //! `extract_surface`.
 
-use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyUntypedArray};
-use precast_kernels::surface::{Block, Scratch, Select, Surfaces, extract};
+use std::cell::Cell;
+
+use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray2, PyUntypedArray};
+use precast_kernels::surface::{Block, Contents, Scratch, Select, plan};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::array::view;
 use crate::dispatch;
 use crate::error::to_python;
+
+/// Memory that is kept from call to call of a thread is at most so many bytes.
+const KEPT: usize = 64 << 20;
+
+thread_local! {
+    static SCRATCH: Cell<Scratch> = Cell::default();
+}
 
 /// Ids, where the vertices and the faces of each begin (and the end of the last), positions, faces.
 type Arrays<'py> = (
@@ -34,26 +43,34 @@ pub fn extract_surface<'py>(
         (None, Some(ids)) => Select::Except(slice(ids)?),
         (Some(_), Some(_)) => return Err(PyValueError::new_err("either only or excluded can be given, not both")),
     };
-    let surfaces: Surfaces = dispatch!(data, "uint32, uint64", [u32, u64], |typed| {
+    // Taken, not borrowed: Python may run other code of this thread in between.
+    let mut scratch = SCRATCH.take();
+    let arrays = dispatch!(data, "uint32, uint64", [u32, u64], |typed| {
         let block = Block { labels: view(typed)?, start, closed };
-        py.detach(|| extract(block, &select, &mut Scratch::default())).map_err(to_python)
-    })?;
-    let offsets = |offsets: Vec<usize>| PyArray1::from_vec(py, offsets.into_iter().map(|at| at as u64).collect());
-    Ok((
-        PyArray1::from_vec(py, surfaces.ids),
-        offsets(surfaces.vertex_offsets),
-        offsets(surfaces.face_offsets),
-        rows(py, surfaces.positions)?,
-        rows(py, surfaces.faces)?,
-    ))
+        let plan = py.detach(|| plan(block, &select, &mut scratch)).map_err(to_python)?;
+        // NumPy has its large arrays in large pages, which makes writing them the first time much cheaper.
+        let positions = PyArray2::<i32>::zeros(py, [plan.vertices(), 3], false);
+        let faces = PyArray2::<u32>::zeros(py, [plan.faces(), 3], false);
+        let (mut to_positions, mut to_faces) = (positions.readwrite(), faces.readwrite());
+        let rooms = (triples(&mut to_positions)?, triples(&mut to_faces)?);
+        let Contents { ids, vertex_offsets, face_offsets } =
+            py.detach(|| plan.write(rooms.0, rooms.1)).map_err(to_python)?;
+        drop((to_positions, to_faces));
+        let offsets = |offsets: Vec<usize>| PyArray1::from_vec(py, offsets.into_iter().map(|at| at as u64).collect());
+        Ok((PyArray1::from_vec(py, ids), offsets(vertex_offsets), offsets(face_offsets), positions, faces))
+    });
+    if scratch.bytes() <= KEPT {
+        SCRATCH.set(scratch);
+    }
+    arrays
 }
 
 fn slice<'a>(ids: &'a PyReadonlyArray1<'_, u64>) -> PyResult<&'a [u64]> {
     ids.as_slice().map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// The triples as an array of three columns, without a copy.
-fn rows<T: numpy::Element>(py: Python<'_>, values: Vec<[T; 3]>) -> PyResult<Bound<'_, PyArray2<T>>> {
-    let len = values.len();
-    PyArray1::from_vec(py, values.into_flattened()).reshape([len, 3])
+/// The rows of an array of three columns.
+fn triples<'a, T: numpy::Element>(array: &'a mut PyReadwriteArray2<'_, T>) -> PyResult<&'a mut [[T; 3]]> {
+    let flat = array.as_slice_mut().map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Ok(flat.as_chunks_mut().0)
 }

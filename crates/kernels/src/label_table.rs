@@ -54,9 +54,16 @@ impl Entry {
 pub trait Label: Copy + PartialEq + Send + Sync {
     /// The label as 64 bits.
     fn id(self) -> u64;
+    /// Bit `i` is set where the two differ.
+    fn differ(a: &[Self; 16], b: &[Self; 16]) -> u32;
 }
 
 impl Label for u32 {
+    #[inline(always)]
+    fn differ(a: &[u32; 16], b: &[u32; 16]) -> u32 {
+        crate::simd::differ_u32(a, b)
+    }
+
     #[inline(always)]
     fn id(self) -> u64 {
         u64::from(self)
@@ -64,6 +71,11 @@ impl Label for u32 {
 }
 
 impl Label for u64 {
+    #[inline(always)]
+    fn differ(a: &[u64; 16], b: &[u64; 16]) -> u32 {
+        crate::simd::differ_u64(a, b)
+    }
+
     #[inline(always)]
     fn id(self) -> u64 {
         self

@@ -52,8 +52,9 @@ impl Mesh {
         }))
     }
 
-    /// Removes vertices that no face uses; the others keep their order.
-    pub fn drop_unused_vertices(&mut self) {
+    /// Removes vertices that no face uses; the others keep their order. Returns the new number of every vertex, `u32::MAX`
+    /// for those that are gone.
+    pub fn drop_unused_vertices(&mut self) -> Vec<u32> {
         let mut number = vec![u32::MAX; self.positions.len()];
         for face in &self.faces {
             for &v in face {
@@ -73,6 +74,7 @@ impl Mesh {
         for face in &mut self.faces {
             *face = face.map(|v| number[v as usize]);
         }
+        number
     }
 }
 

@@ -80,7 +80,7 @@ pub fn mesh_block<T: Label>(
             if keep.binary_search(&surface.id).is_ok() && open_vertices(&mesh)?.contains(&true) {
                 return Ok(Simplified { mesh: mesh.clone(), error_nm: 0.0 });
             }
-            simplify::simplify(&mesh, options, &mut scratch.simplify)
+            simplify::simplify(&mesh, options, None, &mut scratch.simplify)
         }));
         let made = made.unwrap_or_else(|_| {
             scratch.simplify = simplify::Scratch::default();

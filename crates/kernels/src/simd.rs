@@ -67,6 +67,65 @@ pub fn prefetch<T>(row: &[T]) {
     let _ = row;
 }
 
+/// Bit `i` is set where the two differ.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub fn differ_u32(a: &[u32; 16], b: &[u32; 16]) -> u32 {
+    use std::arch::x86_64::{_mm_cmpeq_epi32, _mm_loadu_si128};
+    let (a, b) = (a.as_chunks::<4>().0, b.as_chunks::<4>().0);
+    let equal = std::array::from_fn(|i| {
+        // SAFETY: 16 readable bytes of any alignment each; SSE2 is part of x86-64.
+        unsafe { _mm_cmpeq_epi32(_mm_loadu_si128(a[i].as_ptr().cast()), _mm_loadu_si128(b[i].as_ptr().cast())) }
+    });
+    !lanes(equal) & 0xffff
+}
+
+/// Bit `i` is set where the two differ.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub fn differ_u64(a: &[u64; 16], b: &[u64; 16]) -> u32 {
+    use std::arch::x86_64::{
+        _mm_and_ps, _mm_castps_si128, _mm_castsi128_ps, _mm_cmpeq_epi32, _mm_loadu_si128, _mm_shuffle_ps,
+    };
+    let (a, b) = (a.as_chunks::<2>().0, b.as_chunks::<2>().0);
+    let equal = std::array::from_fn(|i| {
+        // SAFETY: 16 readable bytes of any alignment each; SSE2 is part of x86-64.
+        unsafe {
+            let [first, second] = [2 * i, 2 * i + 1].map(|i| {
+                let (a, b) = (_mm_loadu_si128(a[i].as_ptr().cast()), _mm_loadu_si128(b[i].as_ptr().cast()));
+                _mm_castsi128_ps(_mm_cmpeq_epi32(a, b))
+            });
+            // Low halves and high halves.
+            let (low, high) = (_mm_shuffle_ps::<0x88>(first, second), _mm_shuffle_ps::<0xdd>(first, second));
+            _mm_castps_si128(_mm_and_ps(low, high))
+        }
+    });
+    !lanes(equal) & 0xffff
+}
+
+/// One bit for each of 16 lanes of ones or zeros.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn lanes([a, b, c, d]: [std::arch::x86_64::__m128i; 4]) -> u32 {
+    use std::arch::x86_64::{_mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32};
+    // SAFETY: SSE2 is part of x86-64.
+    unsafe { _mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d))) as u32 }
+}
+
+/// Bit `i` is set where the two differ.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub fn differ_u32(a: &[u32; 16], b: &[u32; 16]) -> u32 {
+    a.iter().zip(b).enumerate().fold(0, |bits, (i, (a, b))| bits | u32::from(a != b) << i)
+}
+
+/// Bit `i` is set where the two differ.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub fn differ_u64(a: &[u64; 16], b: &[u64; 16]) -> u32 {
+    a.iter().zip(b).enumerate().fold(0, |bits, (i, (a, b))| bits | u32::from(a != b) << i)
+}
+
 /// Defines a function that is compiled for every [`Level`] and runs the one that it is given.
 ///
 /// `versions!(fn name [T: A, C: B] [T, C] (x: X, y: Y) -> R { body })` defines

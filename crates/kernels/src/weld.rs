@@ -96,6 +96,14 @@ pub fn open_edges(mesh: &Mesh) -> Result<usize> {
     Ok(edge_balance(mesh)?.iter().filter(|(_, balance)| *balance != 0).count())
 }
 
+/// Pieces put together.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Welded {
+    pub mesh: Mesh,
+    /// Vertices that several pieces share, ascending.
+    pub seams: Vec<u32>,
+}
+
 /// Puts pieces together.
 ///
 /// Positions on open edges are compared exactly, so the pieces must be on one lattice. The order of vertices and
@@ -103,18 +111,19 @@ pub fn open_edges(mesh: &Mesh) -> Result<usize> {
 ///
 /// # Errors
 /// [`Error::Argument`] if a face names a vertex that is not there, or there are more than 2^32 - 1 vertices.
-pub fn weld(pieces: &[Mesh]) -> Result<Mesh> {
+pub fn weld(pieces: &[Mesh]) -> Result<Welded> {
     let vertices: usize = pieces.iter().map(|piece| piece.positions.len()).sum();
     if vertices >= u32::MAX as usize {
         return Err(Error::Argument(format!("{vertices} vertices are too many for one mesh")));
     }
     if let [only] = pieces {
-        return Ok(only.clone());
+        return Ok(Welded { mesh: only.clone(), seams: Vec::new() });
     }
     let mut mesh = Mesh {
         positions: Vec::with_capacity(vertices),
         faces: Vec::with_capacity(pieces.iter().map(|piece| piece.faces.len()).sum()),
     };
+    let mut shared = Vec::new();
     let mut seams: HashMap<[i32; 3], u32> = HashMap::new();
     let mut number = Vec::new();
     for piece in pieces {
@@ -125,19 +134,24 @@ pub fn weld(pieces: &[Mesh]) -> Result<Mesh> {
             let v = if open { *seams.entry(*position).or_insert(next) } else { next };
             if v == next {
                 mesh.positions.push(*position);
+            } else {
+                shared.push(v);
             }
             number.push(v);
         }
         mesh.faces.extend(piece.faces.iter().map(|face| face.map(|v| number[v as usize])));
     }
-    Ok(mesh)
+    shared.sort_unstable();
+    shared.dedup();
+    Ok(Welded { mesh, seams: shared })
 }
 
 /// Removes closed components with a negative volume: the walls of cavities. Returns how many went.
 ///
 /// # Errors
 /// [`Error::Argument`] if a face names a vertex that is not there.
-pub fn fill_cavities(mesh: &mut Mesh) -> Result<usize> {
+pub fn fill_cavities(welded: &mut Welded) -> Result<usize> {
+    let Welded { mesh, seams } = welded;
     let open = open_vertices(mesh)?;
     let mut components = Components::new(mesh.positions.len());
     for face in &mesh.faces {
@@ -155,7 +169,11 @@ pub fn fill_cavities(mesh: &mut Mesh) -> Result<usize> {
     let gone = (0..volume.len()).filter(|&root| cavity(root)).count();
     if gone > 0 {
         mesh.faces.retain(|face| !cavity(components.root(face[0]) as usize));
-        mesh.drop_unused_vertices();
+        let number = mesh.drop_unused_vertices();
+        seams.retain_mut(|v| {
+            *v = number[*v as usize];
+            *v != u32::MAX
+        });
     }
     Ok(gone)
 }
@@ -200,22 +218,29 @@ mod tests {
         right.faces.retain(|face| !on(&r, face));
         assert_eq!(open_edges(&left).unwrap(), 4);
         let welded = weld(&[left, right]).unwrap();
-        assert_eq!(open_edges(&welded).unwrap(), 0);
-        assert_eq!(welded.positions.len(), 12);
-        assert_eq!(welded.volume6(), whole.volume6());
+        assert_eq!(open_edges(&welded.mesh).unwrap(), 0);
+        assert_eq!(welded.mesh.positions.len(), 12);
+        assert_eq!(welded.mesh.volume6(), whole.volume6());
+        let shared: Vec<_> = welded.seams.iter().map(|&v| welded.mesh.positions[v as usize]).collect();
+        assert_eq!(shared.len(), 4);
+        assert!(shared.iter().all(|p| p[0] == 2));
     }
 
     #[test]
     fn closed_pieces_that_touch_stay_apart() {
         let pieces = [cuboid([0; 3], [2; 3], true), cuboid([2; 3], [4; 3], true)];
-        assert_eq!(weld(&pieces).unwrap().positions.len(), 16);
+        let welded = weld(&pieces).unwrap();
+        assert_eq!((welded.mesh.positions.len(), welded.seams.len()), (16, 0));
     }
 
     #[test]
     fn cavities_are_filled_and_islands_in_them_stay() {
         let shells = [cuboid([0; 3], [10; 3], true), cuboid([2; 3], [8; 3], false), cuboid([4; 3], [6; 3], true)];
-        let mut mesh = weld(&shells).unwrap();
-        assert_eq!(fill_cavities(&mut mesh).unwrap(), 1);
+        let mut welded = weld(&shells).unwrap();
+        welded.seams = vec![7, 9, 17];
+        assert_eq!(fill_cavities(&mut welded).unwrap(), 1);
+        let mesh = welded.mesh;
+        assert_eq!(welded.seams, [7, 9], "the second shell is gone, and the third has moved up");
         assert_eq!(mesh.volume6(), 6 * (1000 + 8));
         assert_eq!((mesh.positions.len(), mesh.faces.len()), (16, 24));
     }

@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+from precast.checks.dataset import check
+from precast.checks.difference import DiffReport, diff
 from precast.checks.meshes import check_meshes
+from precast.checks.options import CheckOptions, DiffOptions
 from precast.checks.properties import check_properties
+from precast.checks.report import DatasetReport, PartReport, Report, ScaleReport
 from precast.checks.rules import Rule, catalogue
 
-__all__ = ["Rule", "catalogue", "check_meshes", "check_properties"]
+__all__ = [
+    "CheckOptions",
+    "DatasetReport",
+    "DiffOptions",
+    "DiffReport",
+    "PartReport",
+    "Report",
+    "Rule",
+    "ScaleReport",
+    "catalogue",
+    "check",
+    "check_meshes",
+    "check_properties",
+    "diff",
+]

@@ -23,10 +23,11 @@ from precast.checks.mesh_rules import (
     Shard,
 )
 from precast.checks.rules import Fault, RuleTable
+from precast.checks.work import in_threads
 from precast.dataset.meshes import LegacyMeshes, MultiresMesh, MultiresMeshes, ShardedMeshes, VolumeMeshes
 from precast.dataset.shards import Place, read_range
 from precast.dataset.volume import Volume
-from precast.errors import FormatError, ObjectNotFoundError
+from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError, StorageError
 from precast.findings import Finding
 from precast.precomputed.meshes import MultiresManifest
 from precast.precomputed.objects import INFO_KEY
@@ -48,6 +49,7 @@ class Unreadable:
 DIRECTORY: RuleTable[Unreadable] = RuleTable()
 SHARDS: RuleTable[Unreadable] = RuleTable()
 ABSENT: RuleTable[Unreadable] = RuleTable()
+BLOCKED: RuleTable[Unreadable] = RuleTable()
 
 
 @DIRECTORY.add("PC300", "the info of meshes is a strict JSON object")
@@ -60,12 +62,17 @@ def shard_indices(subject: Unreadable) -> Iterable[Fault]:
     yield subject.where, subject.message
 
 
+@BLOCKED.add("PC309", "what belongs to an object can be read", hint="check permissions and the disk")
+def object_readable(subject: Unreadable) -> Iterable[Fault]:
+    yield subject.where, subject.message
+
+
 @ABSENT.add("PC308", "an object that was asked for has a mesh")
 def object_present(subject: Unreadable) -> Iterable[Fault]:
     yield subject.where, subject.message
 
 
-def check_meshes(volume: Volume, *, ids: Iterable[int] | None = None) -> list[Finding]:
+def check_meshes(volume: Volume, *, ids: Iterable[int] | None = None, threads: int = 1) -> list[Finding]:
     """Return what is wrong with the meshes of a volume.
 
     Parameters
@@ -73,14 +80,16 @@ def check_meshes(volume: Volume, *, ids: Iterable[int] | None = None) -> list[Fi
     volume
         An open segmentation whose ``info`` names meshes.
     ids
-        Objects to look at; all by default. Every fragment of every level of them is decoded, one object at a time.
+        Objects to look at; all by default. Every fragment of every level of them is decoded.
+    threads
+        How many objects to look at at a time.
 
     Raises
     ------
     ObjectNotFoundError
         If the volume has no meshes.
-    StorageError
-        If something cannot be read for another reason than that it is absent or damaged.
+    AccessDeniedError, StorageError
+        If the meshes cannot be listed.
     """
     if volume.info.mesh is None:
         _ = volume.meshes  # raises, with the hint
@@ -103,11 +112,19 @@ def check_meshes(volume: Volume, *, ids: Iterable[int] | None = None) -> list[Fi
         return [*findings, *SHARDS.run(Unreadable(error.where or key, error.message))]
     wanted = found.tolist() if ids is None else [int(segment) for segment in ids]
     looked_at: dict[str, list[tuple[int, int, str]]] = {}
-    for segment in wanted:
-        if isinstance(meshes, MultiresMeshes):
-            findings += _check_object(meshes, segment, volume, looked_at)
-        elif isinstance(meshes, LegacyMeshes):
-            findings += _check_legacy(meshes, segment, volume)
+
+    def one(segment: int) -> tuple[list[Finding], Place | None]:
+        try:
+            if isinstance(meshes, MultiresMeshes):
+                return _check_object(meshes, segment, volume)
+            return (_check_legacy(meshes, segment, volume) if isinstance(meshes, LegacyMeshes) else []), None
+        except (AccessDeniedError, StorageError) as error:
+            return BLOCKED.run(Unreadable(f"{meshes.prefix}, object {segment}", error.message)), None
+
+    for segment, (found_here, place) in zip(wanted, in_threads(one, wanted, threads), strict=True):
+        findings += found_here
+        if place is not None:
+            looked_at.setdefault(place.key, []).append((place.start, place.stop, f"fragments of object {segment}"))
     if isinstance(meshes, ShardedMeshes):
         findings += _check_shards(meshes, looked_at)
     return findings
@@ -117,25 +134,23 @@ def _absent(meshes: VolumeMeshes, segment: int) -> list[Finding]:
     return ABSENT.run(Unreadable(f"{meshes.prefix}, object {segment}", f"object {segment} has no mesh"))
 
 
-def _check_object(
-    meshes: MultiresMeshes, segment: int, volume: Volume, looked_at: dict[str, list[tuple[int, int, str]]]
-) -> list[Finding]:
+def _check_object(meshes: MultiresMeshes, segment: int, volume: Volume) -> tuple[list[Finding], Place | None]:
+    """Look at one object; returns where its fragments lie too, if that can be told."""
     subject = Segment(f"{meshes.prefix}, object {segment}", meshes.info)
     try:
         stored = meshes.stored_manifest(segment)
         if stored is None:
-            return _absent(meshes, segment)
+            return _absent(meshes, segment), None
         subject.where = stored.where
         manifest = MultiresManifest.decode(stored.data, stored.where)
     except FormatError as error:
         subject.unreadable = error.message
-        return SEGMENT.run(subject)
+        return SEGMENT.run(subject), None
     subject.manifest = manifest
     place = stored.fragments(manifest.total_bytes)
     subject.storage = _storage_problem(meshes, place, whole=stored.stop is None)
     if subject.storage:
-        return SEGMENT.run(subject)
-    looked_at.setdefault(place.key, []).append((place.start, place.stop, f"fragments of object {segment}"))
+        return SEGMENT.run(subject), None
     mesh = MultiresMesh(segment, manifest, meshes, place)
     for lod in range(manifest.lods):
         subject.fragments.append([])
@@ -149,8 +164,8 @@ def _check_object(
                     subject.broken[-1].append(error)
     findings = SEGMENT.run(subject)
     if any(finding.code in ("PC313", "PC321") for finding in findings):
-        return findings  # what is not there cannot be closed, and without a grid there are no bounds
-    return findings + _check_levels(mesh, subject, volume)
+        return findings, place  # what is not there cannot be closed, and without a grid there are no bounds
+    return findings + _check_levels(mesh, subject, volume), place
 
 
 def _check_levels(mesh: MultiresMesh, subject: Segment, volume: Volume) -> list[Finding]:
@@ -227,4 +242,5 @@ def _voxel(volume: Volume, scale: int) -> F64:
 
 def _bounds_nm(volume: Volume) -> F64:
     box = volume.info.scales[0].box
-    return np.array([box.start, box.stop], np.float64) * _voxel(volume, 0)
+    with np.errstate(over="ignore"):  # edges of any length parse
+        return np.array([box.start, box.stop], np.float64) * _voxel(volume, 0)

@@ -22,8 +22,9 @@ from precast.errors import FormatError, ObjectNotFoundError
 from precast.findings import Finding, Severity
 from precast.precomputed.objects import INFO_KEY
 from precast.precomputed.strict_json import parse_object
+from precast.storage import Store
 
-__all__ = ["check_properties"]
+__all__ = ["check_properties", "check_properties_file"]
 
 TYPE = "neuroglancer_segment_properties"
 STRINGS = ("label", "description", "string")
@@ -293,13 +294,22 @@ def check_properties(volume: Volume) -> list[Finding]:
             hint=f"precast properties {volume.store.url} makes them",
             where=volume.store.url,
         )
-    key = f"{link.strip('/')}/{INFO_KEY}"
-    try:
-        file = PropertiesFile.parse(volume.store.read(key), key)
-    except ObjectNotFoundError:
-        file = PropertiesFile(key, f"the volume's info names {link!r}, but there is no {key}", [], [])
+    file = _read(volume.store, link.strip("/"))
     findings = FILE.run(file)
     if volume.info.mesh is not None and not file.problem:
         ids = np.unique(np.array(file.numbers, np.uint64))
-        findings += LISTS.run(Lists(key, ids, volume.meshes.ids()))
+        findings += LISTS.run(Lists(file.where, ids, volume.meshes.ids()))
     return findings
+
+
+def check_properties_file(store: Store, path: str) -> list[Finding]:
+    """Return what is wrong with the segment properties in a directory of a store, taken on their own."""
+    return FILE.run(_read(store, path))
+
+
+def _read(store: Store, path: str) -> PropertiesFile:
+    key = f"{path}/{INFO_KEY}"
+    try:
+        return PropertiesFile.parse(store.read(key), key)
+    except ObjectNotFoundError:
+        return PropertiesFile(key, f"the volume's info names {path!r}, but there is no {key}", [], [])

@@ -10,7 +10,7 @@ import click
 from precast.cli.fields import output_options
 from precast.cli.render import bytes_text, document, table
 from precast.dataset import Volume, open_volume
-from precast.errors import ObjectNotFoundError
+from precast.errors import FormatError, ObjectNotFoundError
 from precast.precomputed.objects import LABEL_TABLE_KEY, PROVENANCE_KEY
 
 __all__ = ["command"]
@@ -63,7 +63,25 @@ def gather(volume: Volume) -> dict[str, Any]:
         "stored_bytes": sum(scale["stored_bytes"] for scale in scales),
         "labels": _labels(volume),
         "parts": {key: getattr(info, key) for key in ("mesh", "skeletons", "segment_properties") if getattr(info, key)},
+        "meshes": _meshes(volume),
         "made_by": _made_by(volume),
+    }
+
+
+def _meshes(volume: Volume) -> dict[str, Any] | None:
+    """Count the objects that have a mesh, and what their directory takes; None if there are none or they are broken."""
+    try:
+        meshes = volume.meshes
+        objects = len(meshes)
+    except (ObjectNotFoundError, FormatError):
+        return None
+    files = list(volume.store.list(f"{volume.info.mesh}/"))
+    return {
+        "objects": objects,
+        "format": meshes.info.kind,
+        "sharded": meshes.info.sharding is not None,
+        "files": len(files),
+        "stored_bytes": sum(stat.size for stat in files),
     }
 
 
@@ -91,6 +109,13 @@ def _made_by(volume: Volume) -> str:
         return ""
 
 
+def _mesh_text(meshes: dict[str, Any] | None) -> str:
+    if meshes is None:
+        return ", which cannot be read"
+    how = "sharded" if meshes["sharded"] else "files"
+    return f", {meshes['objects']} objects, {meshes['format']} {how}, {bytes_text(meshes['stored_bytes'])}"
+
+
 def text(facts: dict[str, Any]) -> str:
     """Return the facts on one screen."""
     first = facts["scales"][0]
@@ -106,7 +131,7 @@ def text(facts: dict[str, Any]) -> str:
     if facts["labels"] is not None:
         lines.append(f"  {facts['labels']} labels in the label table")
     for name, path in facts["parts"].items():
-        lines.append(f"  {name}: {path}/")
+        lines.append(f"  {name}: {path}/{_mesh_text(facts['meshes']) if name == 'mesh' else ''}")
     if facts["made_by"]:
         lines.append(f"  made by {facts['made_by']}")
     rows = [

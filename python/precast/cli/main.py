@@ -28,6 +28,10 @@ VERBS = {
     "properties": "precast.cli.properties",
     "serve": "precast.cli.serve",
     "export": "precast.cli.export",
+    "check": "precast.cli.check",
+    "diff": "precast.cli.diff",
+    "link": "precast.cli.link",
+    "hosting": "precast.cli.hosting",
     "sample": "precast.cli.sample",
 }
 

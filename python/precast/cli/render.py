@@ -68,13 +68,20 @@ def to_json(value: Any) -> Any:
     return value
 
 
-def document(verb: str, result: Any, findings: Sequence[Finding] = (), errors: Sequence[PrecastError] = ()) -> str:
-    """Return the one JSON document of ``--json``."""
+def document(
+    verb: str,
+    result: Any,
+    findings: Sequence[Finding] = (),
+    errors: Sequence[PrecastError] = (),
+    *,
+    ok: bool | None = None,
+) -> str:
+    """Return the one JSON document of ``--json``; all is well, unless ``ok`` says otherwise, if there are no errors."""
     value = {
         "schema": 1,
         "precast": __version__,
         "verb": verb,
-        "ok": not errors,
+        "ok": not errors if ok is None else ok,
         "result": to_json(result),
         "findings": [finding.to_json() for finding in findings],
         "errors": [error.to_json() for error in errors],

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from precast.dataset.meshes import SegmentMesh, TriangleMesh, VolumeMeshes
+from precast.dataset.layers import Layer, LayerSet, open_layers
+from precast.dataset.meshes import SegmentMesh, VolumeMeshes
 from precast.dataset.volume import Scale, Volume, open_volume
 
-__all__ = ["Scale", "SegmentMesh", "TriangleMesh", "Volume", "VolumeMeshes", "open_volume"]
+__all__ = [
+    "Layer",
+    "LayerSet",
+    "Scale",
+    "SegmentMesh",
+    "Volume",
+    "VolumeMeshes",
+    "open_layers",
+    "open_volume",
+]

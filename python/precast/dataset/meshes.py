@@ -26,6 +26,7 @@ from precast.precomputed.meshes import (
 )
 from precast.precomputed.objects import INFO_KEY
 from precast.storage import Store
+from precast.surfaces import Mesh
 
 __all__ = [
     "Fragment",
@@ -35,7 +36,6 @@ __all__ = [
     "SegmentMesh",
     "ShardedMeshes",
     "StoredManifest",
-    "TriangleMesh",
     "VolumeMeshes",
     "open_meshes",
     "weld",
@@ -46,22 +46,6 @@ MAX_FRAGMENT_ELEMENTS = 1 << 26
 """Faces, and positions, that one fragment may have: more do not fit into a viewer by far."""
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TriangleMesh:
-    """Triangles over shared vertices.
-
-    Attributes
-    ----------
-    vertices
-        float64, shape (n, 3): x, y, z in nanometres.
-    faces
-        uint32, shape (m, 3): indices into ``vertices``, counter-clockwise as seen from outside.
-    """
-
-    vertices: npt.NDArray[np.float64]
-    faces: npt.NDArray[np.uint32]
 
 
 class Fragment(NamedTuple):
@@ -238,7 +222,7 @@ class SegmentMesh(ABC):
             return np.full((2, 3), np.nan)
         return np.stack([vertices.min(axis=0), vertices.max(axis=0)])
 
-    def read(self, lod: int = 0) -> TriangleMesh:
+    def read(self, lod: int = 0) -> Mesh:
         """Return one level of detail, its fragments joined where their positions are exactly equal.
 
         Raises
@@ -253,7 +237,7 @@ class SegmentMesh(ABC):
         return self._read(lod)
 
     @abstractmethod
-    def _read(self, lod: int) -> TriangleMesh: ...
+    def _read(self, lod: int) -> Mesh: ...
 
 
 # ---- the multi-resolution format
@@ -341,9 +325,9 @@ class MultiresMesh(SegmentMesh):
         bits = self._info.vertex_quantization_bits
         return self._info.to_nm(lattice_to_stored(lattice, self.manifest, lod, bits))
 
-    def _read(self, lod: int) -> TriangleMesh:
+    def _read(self, lod: int) -> Mesh:
         points, faces = self.lattice(lod)
-        return TriangleMesh(self.to_nm(points, lod), faces)
+        return Mesh(self.to_nm(points, lod), faces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,7 +432,7 @@ class _LegacyMesh(SegmentMesh):
         self._meshes = meshes
         self._names = names
 
-    def _read(self, lod: int) -> TriangleMesh:
+    def _read(self, lod: int) -> Mesh:
         points, faces = [np.zeros((0, 3), np.float32)], [np.zeros((0, 3), np.int64)]
         count = 0
         for name in self._names:
@@ -462,7 +446,7 @@ class _LegacyMesh(SegmentMesh):
             faces.append(corners.astype(np.int64) + count)
             count += len(positions)
         welded, joined = weld(np.concatenate(points), np.concatenate(faces))
-        return TriangleMesh(welded.astype(np.float64), joined)
+        return Mesh(welded.astype(np.float64), joined)
 
 
 class LegacyMeshes(VolumeMeshes):

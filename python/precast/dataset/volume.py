@@ -19,7 +19,7 @@ from precast.geometry import Box, Vec3
 from precast.precomputed.codecs import codec_of_scale
 from precast.precomputed.info import VolumeInfo
 from precast.precomputed.objects import INFO_KEY
-from precast.storage import LocalStore, ObjectStat, Store
+from precast.storage import ObjectStat, Store, open_store
 
 __all__ = ["Scale", "Volume", "open_volume"]
 
@@ -33,7 +33,7 @@ def open_volume(path: str | os.PathLike[str] | Store) -> Volume:
     Parameters
     ----------
     path
-        Its directory, or a store.
+        Its directory, its address (``https://…``), or a store.
 
     Raises
     ------
@@ -41,8 +41,10 @@ def open_volume(path: str | os.PathLike[str] | Store) -> Volume:
         If there is no ``info``.
     FormatError
         If ``info`` is not a volume that precast can read; lists every problem.
+    UsageError
+        If it is an address that precast cannot read.
     """
-    store = LocalStore(path) if isinstance(path, str | os.PathLike) else path
+    store = open_store(path)
     try:
         data = store.read(INFO_KEY)
     except ObjectNotFoundError:
@@ -119,7 +121,7 @@ class Scale:
         self.index = index
         self.channels = info.num_channels
         self.dtype = np.dtype(info.data_type)
-        self._codec = codec_of_scale(self.info, info.data_type, info.num_channels)
+        self._codec = codec_of_scale(self.info, info.data_type, info.num_channels, reading=True)
         sharding = self.info.sharding
         self._shards = None if sharding is None else ShardReader(store, self.info.key, sharding)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from precast.dataset import TriangleMesh, open_volume
+from precast.dataset import open_volume
 from precast.errors import DestinationExistsError, FormatError, MissingExtraError, ObjectNotFoundError, UsageError
 from precast.storage import Attributes, LocalStore, Store
+from precast.surfaces import Mesh
 
 __all__ = ["ExportOptions", "ExportSummary", "export"]
 
@@ -145,7 +146,7 @@ def _trimesh() -> ModuleType:
     return module
 
 
-def _read(dataset: str | os.PathLike[str] | Store, segment: int, lod: int) -> TriangleMesh:
+def _read(dataset: str | os.PathLike[str] | Store, segment: int, lod: int) -> Mesh:
     meshes = open_volume(dataset).meshes
     try:
         mesh = meshes[segment]
@@ -163,7 +164,7 @@ def _read(dataset: str | os.PathLike[str] | Store, segment: int, lod: int) -> Tr
     return found
 
 
-def _encode(trimesh: Any, mesh: TriangleMesh, kind: str, unit_nm: float) -> bytes:
+def _encode(trimesh: Any, mesh: Mesh, kind: str, unit_nm: float) -> bytes:
     made = trimesh.Trimesh(mesh.vertices / unit_nm, mesh.faces, process=False, validate=False)
     data = made.export(file_type=kind)
     return data.encode() if isinstance(data, str) else bytes(data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,13 @@ import numpy.typing as npt
 
 from precast import kernels
 from precast.dataset import Scale, Volume
-from precast.errors import FormatError, ObjectNotFoundError, SourceError, UsageError
+from precast.dataset.label_table import read_label_table
+from precast.errors import SourceError, UsageError
 from precast.execution.progress import NoProgress, Progress
 from precast.geometry import Box, Vec3
-from precast.precomputed.label_table import LABEL_ROW, finish_rows
-from precast.precomputed.objects import LABEL_TABLE_KEY
-from precast.storage import Store
+from precast.precomputed.label_table import finish_rows
 
-__all__ = ["count_labels", "label_rows", "read_label_table"]
+__all__ = ["count_labels", "label_rows"]
 
 Array = npt.NDArray[Any]
 
@@ -59,31 +57,6 @@ def label_rows(volume: Volume, progress: Progress | None = None, *, threads: int
         )
     stored = read_label_table(volume.store)
     return count_labels(volume.scales[0], progress, threads=threads) if stored is None else stored
-
-
-def read_label_table(store: Store) -> Array | None:
-    """Return the stored label table of a dataset, None if there is none.
-
-    Raises
-    ------
-    FormatError
-        If it is not a label table.
-    """
-    where = f"{store.url}/{LABEL_TABLE_KEY}"
-    try:
-        data = store.read(LABEL_TABLE_KEY)
-    except ObjectNotFoundError:
-        return None
-    hint = "remove the file to have the labels counted anew"
-    try:
-        rows = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise FormatError(f"{where} is damaged: {error}", hint=hint, where=where) from None
-    if not isinstance(rows, np.ndarray) or rows.dtype != LABEL_ROW or rows.ndim != 1:
-        raise FormatError(f"{where} is not a label table: other fields are expected", hint=hint, where=where)
-    if (rows["id"][1:] <= rows["id"][:-1]).any():
-        raise FormatError(f"{where} is damaged: its ids do not ascend", hint=hint, where=where)
-    return rows
 
 
 def count_labels(scale: Scale, progress: Progress | None = None, *, threads: int = 1) -> Array:

@@ -24,12 +24,25 @@ from precast.findings import Finding, Severity
 from precast.pipelines.label_statistics import label_rows
 from precast.pipelines.options import check_choices, thread_count
 from precast.precomputed.objects import INFO_KEY, SEGMENT_PROPERTIES_DIRECTORY, ObjectKind
-from precast.precomputed.segment_columns import MOST_SEGMENTS, ColumnTable, SegmentStatistics, build_properties
+from precast.precomputed.segment_columns import (
+    MOST_SEGMENTS,
+    ColumnTable,
+    SegmentStatistics,
+    build_properties,
+    columns_of,
+)
 from precast.precomputed.segment_properties import SegmentProperties
 from precast.sources.columns import read_columns
 from precast.storage import Store
 
-__all__ = ["PropertiesOptions", "PropertiesSummary", "plan_properties", "properties"]
+__all__ = [
+    "PropertiesOptions",
+    "PropertiesSummary",
+    "former_columns",
+    "former_properties",
+    "plan_properties",
+    "properties",
+]
 
 Array = npt.NDArray[Any]
 
@@ -124,7 +137,8 @@ def properties(
     """Write the segment properties of a segmentation and link them in its ``info``, last.
 
     Numbers of voxels, volumes, bounding boxes and centroids come from the label table; a dataset without one is
-    counted in one pass. Areas and faces are kept if the dataset has meshes and its former properties tell them.
+    counted in one pass. Areas and faces are kept if the dataset has meshes and its former properties tell them, and so
+    are the columns of a user's table if no other is given.
 
     Parameters
     ----------
@@ -171,6 +185,26 @@ def properties(
     return built.summary
 
 
+def former_columns(former: SegmentProperties | None) -> ColumnTable | None:
+    """Return the columns of a user's table that segment properties hold already, if there are any."""
+    columns = None if former is None else columns_of(former)
+    return columns if columns is not None and columns.columns else None
+
+
+def former_properties(volume: Volume) -> tuple[SegmentProperties | None, list[Finding]]:
+    """Return the segment properties that a volume has, if it has any that can be read, and what was noticed."""
+    linked = volume.info.segment_properties
+    if linked is None:
+        return None, []
+    key = f"{linked.rstrip('/')}/{INFO_KEY}"
+    where = f"{volume.store.url}/{key}"
+    try:
+        return SegmentProperties.from_bytes(volume.store.read(key), where=where), []
+    except (ObjectNotFoundError, FormatError, StorageError) as error:
+        text = f"nothing can be taken over from the former segment properties: {error.message}"
+        return None, [Finding(code="PP105", severity=Severity.WARNING, where=where, message=text)]
+
+
 def _build(
     dataset: str | os.PathLike[str] | Store, options: PropertiesOptions, progress: Progress, begun: float | None = None
 ) -> _Built:
@@ -182,10 +216,13 @@ def _build(
     if options.csv is not None:  # first, because reading it is quick and where mistakes are
         columns, left_out = read_columns(options.csv, options.id_column)
         findings += left_out
+    former, missed = former_properties(volume)
+    findings += missed
     rows = label_rows(volume, progress, threads=thread_count(None))
     progress.phase("writing properties", 0)
-    area, faces, lost = _mesh_numbers(volume, rows["id"])
-    findings += lost
+    if options.csv is None:
+        columns = former_columns(former)
+    area, faces = _mesh_numbers(volume, former, rows["id"])
     statistics = SegmentStatistics(rows=rows, voxel_size=volume.info.scales[0].resolution, area_um2=area, faces=faces)
     built, found = build_properties(statistics, columns, limit=options.limit, min_voxels=options.min_voxels)
     findings += found
@@ -245,23 +282,10 @@ def _require_absent(built: _Built, key: str) -> None:
         )
 
 
-def _mesh_numbers(volume: Volume, ids: Array) -> tuple[Array | None, Array | None, list[Finding]]:
+def _mesh_numbers(volume: Volume, former: SegmentProperties | None, ids: Array) -> tuple[Array | None, Array | None]:
     """Return area and faces of the former properties, which only meshing knows, for these ids."""
-    linked = volume.info.segment_properties
-    if linked is None or volume.info.mesh is None:
-        return None, None, []
-    key = f"{linked.rstrip('/')}/{INFO_KEY}"
-    where = f"{volume.store.url}/{key}"
-    try:
-        former = SegmentProperties.from_bytes(volume.store.read(key), where=where)
-    except (ObjectNotFoundError, FormatError, StorageError) as error:
-        finding = Finding(
-            code="PP105",
-            severity=Severity.WARNING,
-            where=where,
-            message=f"no area and faces can be taken over from the former properties: {error.message}",
-        )
-        return None, None, [finding]
+    if former is None or volume.info.mesh is None:
+        return None, None
     _, new, old = np.intersect1d(ids, former.ids, assume_unique=True, return_indices=True)
     taken: list[Array | None] = []
     for name in ("area_um2", "faces"):
@@ -272,4 +296,4 @@ def _mesh_numbers(volume: Volume, ids: Array) -> tuple[Array | None, Array | Non
         values = np.zeros(len(ids), item.values.dtype)
         values[new] = item.values[old]
         taken.append(values)
-    return taken[0], taken[1], []
+    return taken[0], taken[1]

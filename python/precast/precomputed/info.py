@@ -126,16 +126,33 @@ class VolumeInfo:
         return json_file(self.to_json())
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, where: str = "info") -> VolumeInfo:
+    def from_bytes(cls, data: bytes, *, where: str = "info", any_encoding: bool = False) -> VolumeInfo:
         """Parse the file.
+
+        Parameters
+        ----------
+        data, where
+            The file, and its name for errors.
+        any_encoding
+            Take encodings that precast cannot decode too; for those who only want the geometry.
 
         Raises
         ------
         FormatError
             If it is not JSON or not a volume that precast can read; the message lists *every* problem found.
         """
-        value = parse_object(data, where, parse_float=Decimal)
-        reader = _Reader(where)
+        return cls.from_json(parse_object(data, where, parse_float=Decimal), where=where, any_encoding=any_encoding)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any], *, where: str = "info", any_encoding: bool = False) -> VolumeInfo:
+        """Read the parsed file, as :meth:`from_bytes` does; numbers with a point are decimals.
+
+        Raises
+        ------
+        FormatError
+            If it is not a volume that precast can read; the message lists *every* problem found.
+        """
+        reader = _Reader(where, any_encoding=any_encoding)
         info = reader.volume(value)
         if reader.problems or info is None:
             listing = "\n".join(f"  {problem}" for problem in reader.problems)
@@ -154,8 +171,9 @@ class _Reader:
         {"@type", "type", "data_type", "num_channels", "scales", "mesh", "skeletons", "segment_properties"}
     )
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, *, any_encoding: bool = False) -> None:
         self.where = where
+        self.any_encoding = any_encoding
         self.problems: list[str] = []
 
     def problem(self, place: str, text: str) -> None:
@@ -208,7 +226,7 @@ class _Reader:
         chunks = [self.vector(entry, f"{place}.chunk_sizes[{i}]", low=1) for i, entry in enumerate(raw_chunks)]
         resolution = self.resolution(value.get("resolution"), f"{place}.resolution")
         encoding = value.get("encoding")
-        if encoding not in ENCODINGS:
+        if encoding not in ENCODINGS and not (self.any_encoding and isinstance(encoding, str)):
             self.problem(f"{place}.encoding", f"precast reads {', '.join(ENCODINGS)}; got {encoding!r}")
         block = None
         if encoding == "compressed_segmentation":

@@ -21,7 +21,7 @@ from precast.errors import FormatError
 from precast.precomputed.sharding import ShardingSpec
 from precast.precomputed.strict_json import json_file, parse_object
 
-__all__ = ["IDENTITY", "MeshInfo", "Problem", "refuse_problems"]
+__all__ = ["IDENTITY", "MeshInfo", "Problem", "is_number", "refuse_problems"]
 
 TYPES = {"multilod_draco": "neuroglancer_multilod_draco", "legacy": "neuroglancer_legacy_mesh"}
 BITS = (10, 16)
@@ -138,7 +138,7 @@ class MeshInfo:
         if isinstance(bits, bool) or bits not in BITS:
             found.append(Problem("fields", f"vertex_quantization_bits: must be 10 or 16, got {bits!r:.60}"))
         multiplier = value.get("lod_scale_multiplier")
-        if not _is_number(multiplier) or multiplier <= 0:
+        if not is_number(multiplier) or multiplier <= 0:
             found.append(Problem("fields", f"lod_scale_multiplier: must be a number above 0, got {multiplier!r:.60}"))
         found += _transform_problems(value.get("transform", IDENTITY))
         sharding = value.get("sharding")
@@ -168,7 +168,8 @@ class MeshInfo:
     @property
     def unit_nm(self) -> F64:
         """Length in nanometres of one unit of the stored model along each of its axes."""
-        return np.asarray(np.linalg.norm(self.matrix[:, :3], axis=0), np.float64)
+        with np.errstate(over="ignore"):  # numbers of any length parse
+            return np.asarray(np.linalg.norm(self.matrix[:, :3], axis=0), np.float64)
 
 
 def refuse_problems(problems: list[Problem], what: str, where: str = "") -> None:
@@ -182,16 +183,23 @@ def _others(value: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
     return {key: item for key, item in value.items() if key not in known}
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: Any) -> TypeGuard[float]:
+    """Tell whether a parsed value is a number that is finite as a float."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # whole numbers of any length parse
+        return False
 
 
 def _transform_problems(value: Any) -> list[Problem]:
-    if not isinstance(value, list | tuple) or len(value) != 12 or not all(_is_number(number) for number in value):
+    if not isinstance(value, list | tuple) or len(value) != 12 or not all(is_number(number) for number in value):
         return [Problem("transform", f"transform: must be 12 finite numbers, got {value!r:.120}")]
     rows = np.array(value, np.float64).reshape(3, 4)[:, :3]
-    norms = np.linalg.norm(rows, axis=1)
-    if not norms.all() or abs(np.linalg.det(rows / norms[:, None])) < 1e-12:
+    largest = np.abs(rows).max(axis=1)
+    if not largest.all():
+        return [Problem("transform", f"transform: must be invertible, got {list(value)!r:.120}")]
+    rows = rows / largest[:, None]  # so that no square overflows
+    if abs(np.linalg.det(rows / np.linalg.norm(rows, axis=1)[:, None])) < 1e-12:
         return [Problem("transform", f"transform: must be invertible, got {list(value)!r:.120}")]
     return []
 

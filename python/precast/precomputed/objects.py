@@ -13,6 +13,10 @@ __all__ = ["EXPOSED_HEADERS", "KINDS_BY_NAME", "KINDS_BY_SUFFIX", "ObjectKind", 
 EXPOSED_HEADERS = ("Content-Range", "Content-Length", "Content-Encoding", "Accept-Ranges", "ETag")
 """Response headers that a viewer on another origin must be able to read."""
 
+ALLOWED_METHODS = ("GET", "HEAD", "OPTIONS")
+ALLOWED_HEADERS = ("Range",)
+"""Methods and request headers that a viewer on another origin may use."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectRule:

@@ -32,6 +32,7 @@ __all__ = [
     "choose_volume_sharding",
     "code_box",
     "layout_shard",
+    "minishard_rows",
     "morton_bits",
     "shard_cells",
     "shard_numbers",
@@ -152,6 +153,28 @@ class ShardingSpec:
         return kernels.gzip_decompress(data, max_size) if self.data_encoding == "gzip" else data
 
 
+def minishard_rows(data: bytes, spec: ShardingSpec, *, where: str = "") -> tuple[U64, U64, U64]:
+    """Decode the stored bytes of a minishard index as they stand: keys, first bytes in the shard file, sizes.
+
+    Nothing is checked but the length: keys may stand in any order, ranges may lie anywhere.
+
+    Raises
+    ------
+    FormatError
+        If the bytes cannot be decompressed, or are not a multiple of 24.
+    """
+    if spec.minishard_index_encoding == "gzip":
+        data = kernels.gzip_decompress(data, max(1 << 20, 2000 * len(data)))
+    if len(data) % 24:
+        raise FormatError(f"a minishard index must be a multiple of 24 bytes, got {len(data)}", where=where)
+    rows = np.frombuffer(data, "<u8").reshape(3, -1)
+    keys = np.cumsum(rows[0], dtype=np.uint64)
+    sizes = rows[2].astype(np.uint64)
+    before = np.concatenate([np.zeros(1, np.uint64), np.cumsum(sizes, dtype=np.uint64)[:-1]])[: len(sizes)]
+    starts = np.uint64(spec.index_bytes) + np.cumsum(rows[1], dtype=np.uint64) + before
+    return keys, starts, sizes
+
+
 @dataclass(frozen=True, slots=True)
 class MinishardIndex:
     """The decoded index of one minishard, sorted by key: byte ranges in the shard file."""
@@ -169,15 +192,7 @@ class MinishardIndex:
         FormatError
             If the length is not a multiple of 24, a key stands twice, or a range lies outside the file.
         """
-        if spec.minishard_index_encoding == "gzip":
-            data = kernels.gzip_decompress(data, max(1 << 20, 2000 * len(data)))
-        if len(data) % 24:
-            raise FormatError(f"a minishard index must be a multiple of 24 bytes, got {len(data)}", where=where)
-        rows = np.frombuffer(data, "<u8").reshape(3, -1)
-        keys = np.cumsum(rows[0], dtype=np.uint64)
-        sizes = rows[2].astype(np.uint64)
-        before = np.concatenate([np.zeros(1, np.uint64), np.cumsum(sizes, dtype=np.uint64)[:-1]])[: len(sizes)]
-        starts = np.uint64(spec.index_bytes) + np.cumsum(rows[1], dtype=np.uint64) + before
+        keys, starts, sizes = minishard_rows(data, spec, where=where)
         order = np.argsort(keys, kind="stable")
         keys, starts, sizes = keys[order], starts[order], sizes[order]
         if len(keys) > 1 and (keys[1:] == keys[:-1]).any():

@@ -127,14 +127,18 @@ class LocalStore:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            try:
+                folder_inside, size = entry.is_dir(), entry.stat().st_size
+            except OSError:  # a link that leads nowhere is an object too: reading it fails, and says why
+                folder_inside, size = False, entry.stat(follow_symlinks=False).st_size
+            if folder_inside:
                 yield from self._walk(Path(entry.path))
                 continue
             key = Path(entry.path).relative_to(self.root).as_posix()
             if os.name == "nt":
                 key = key.replace("%3A", ":")
             gzipped = key.endswith(".gz")
-            yield ObjectStat(key=key.removesuffix(".gz"), size=entry.stat().st_size, gzipped=gzipped)
+            yield ObjectStat(key=key.removesuffix(".gz"), size=size, gzipped=gzipped)
 
     def delete(self, key: str) -> None:
         """Remove an object in either form."""

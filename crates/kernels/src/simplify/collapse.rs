@@ -1,34 +1,57 @@
 //! Half-edge collapses in passes: a vertex goes where one of its neighbours is, if the surface stays the same.
 
-use super::geometry::{area_vector, dot, is_sliver, looks_along, sub};
-use super::work::{NONE, Work, around};
+use super::geometry::{Vec3, add, cross, distance2, dot, looks_along, sub};
+use super::rings::Fan;
+use super::work::{NONE, Work};
 
 /// Vertices with more neighbours than this neither vanish nor take up others.
 const MOST_NEIGHBOURS: usize = 20;
 /// A collapse may not leave a vertex with more neighbours than this.
-const MOST_AFTER: u32 = 12;
+const MOST_AFTER: usize = 12;
 /// Share of a squared edge length, times the weight, that is added to the cost: flat regions begin with short edges.
 const LENGTH_TERM: f32 = 1e-3;
 /// One of so many candidates is allowed to go in a pass.
-const PASS_SHARE: usize = 3;
+const PASS_SHARE: usize = 2;
+/// Of the costs that are to be found anew, one in so many tells where a pass ends.
+const SAMPLE: usize = 8;
+/// Below so many, all of them do.
+const FEW: usize = 2048;
 
 #[derive(Default)]
 pub struct Collapser {
-    /// Least cost at which a vertex may vanish; infinite if it cannot, NaN if it is to be found anew.
-    cost: Vec<f32>,
-    /// The neighbour to which that cost belongs.
-    best: Vec<u32>,
+    best: Vec<Best>,
     mark: Vec<u32>,
     stamp: u32,
     histogram: Vec<u32>,
     live: Vec<u32>,
+    ring: Ring,
 }
 
-/// The neighbours of a vertex inside a surface, with the cost of going there.
+/// The cheapest way for a vertex to vanish.
+#[derive(Debug, Clone, Copy)]
+struct Best {
+    /// Infinite if it cannot, NaN if it is to be found anew.
+    cost: f32,
+    /// The neighbour to which that cost belongs.
+    to: u32,
+}
+
+const UNKNOWN: Best = Best { cost: f32::NAN, to: NONE };
+const NEVER: Best = Best { cost: f32::INFINITY, to: NONE };
+
+/// Multiple of the vector width.
+const ROOM: usize = MOST_NEIGHBOURS.next_multiple_of(4);
+
+/// The neighbours of a vertex inside a surface, with the cost of going there. What is beyond `len` is left over.
+#[derive(Default)]
 struct Ring {
-    neighbours: [u32; MOST_NEIGHBOURS],
-    cost: [f32; MOST_NEIGHBOURS],
     len: usize,
+    neighbours: [u32; ROOM],
+    /// Where they are, relative to the vertex.
+    offset: [[f32; ROOM]; 3],
+    /// The lower of their limits and the vertex's.
+    limit: [f32; ROOM],
+    cost: [f32; ROOM],
 }
 
 impl Collapser {
@@ -37,53 +60,69 @@ impl Collapser {
     /// After a rebuild only what is `fresh` goes, if `all` is false.
     pub fn run(&mut self, work: &mut Work, target: usize, all: bool) {
         let n = work.vertices.len();
-        self.cost.clear();
-        self.cost.resize(n, f32::NAN);
         self.best.clear();
-        self.best.resize(n, NONE);
+        self.best.resize(n, UNKNOWN);
         self.mark.clear();
         self.mark.resize(n, 0);
         self.stamp = 0;
         self.live.clear();
         self.live.extend((0..n as u32).filter(|&v| {
-            let v = v as usize;
-            !work.flags[v].locked && work.count[v] > 0 && (all || work.fresh[v])
+            let i = v as usize;
+            !work.flags[i].locked && !work.rings.of(v).is_empty() && (all || work.flags[i].fresh)
         }));
+        work.rings.compact();
         let mut faces = work.live_faces();
         while faces > target {
             let threshold = self.plan(work, (faces - target).div_ceil(2));
             if threshold < 0.0 {
                 break;
             }
+            let mut kept = 0;
             for k in 0..self.live.len() {
                 let v = self.live[k];
-                // a cost that was forgotten in this pass compares false
-                if self.cost[v as usize] <= threshold && self.try_vertex(work, v, threshold) {
+                // what is not known is found now
+                let dear = self.best[v as usize].cost > threshold;
+                if !dear && faces > target && self.try_vertex(work, v, threshold) {
                     faces -= 2;
-                    if faces <= target {
-                        break;
-                    }
+                } else {
+                    self.live[kept] = v;
+                    kept += 1;
                 }
             }
-            self.live.retain(|&v| work.parent[v as usize] == v);
+            self.live.truncate(kept);
         }
     }
 
     /// The cost up to which the coming pass goes; negative if nothing can go.
     fn plan(&mut self, work: &Work, wanted: usize) -> f32 {
+        let sample = if self.live.len() > FEW { SAMPLE } else { 1 };
+        let threshold = self.threshold(work, wanted, sample);
+        // the sample may have missed all that can go
+        if threshold < 0.0 && sample > 1 { self.threshold(work, wanted, 1) } else { threshold }
+    }
+
+    fn threshold(&mut self, work: &Work, wanted: usize, sample: usize) -> f32 {
         const SHIFT: u32 = 31 - 12;
         self.histogram.clear();
         self.histogram.resize(1 << 12, 0);
-        let mut candidates = 0;
-        for &v in &self.live {
-            let cost = &mut self.cost[v as usize];
-            if cost.is_nan() {
-                (*cost, self.best[v as usize]) = evaluate(work, v).map_or((f32::INFINITY, NONE), |ring| ring.least());
+        let (mut candidates, mut unknown) = (0, 0);
+        for k in 0..self.live.len() {
+            let v = self.live[k];
+            let mut best = self.best[v as usize];
+            let mut times = 1;
+            if best.cost.is_nan() {
+                unknown += 1;
+                if unknown % sample != 0 {
+                    continue;
+                }
+                best = if self.ring.fill(work, v) { self.ring.least() } else { NEVER };
+                self.best[v as usize] = best;
+                times = sample;
             }
-            if *cost < f32::INFINITY {
-                candidates += 1;
+            if best.cost < f32::INFINITY {
+                candidates += times;
                 // non-negative floats sort like their bits
-                self.histogram[(cost.to_bits() >> SHIFT) as usize] += 1;
+                self.histogram[(best.cost.to_bits() >> SHIFT) as usize] += times as u32;
             }
         }
         let allowed = (candidates / PASS_SHARE).max(64).min(wanted);
@@ -98,170 +137,146 @@ impl Collapser {
     }
 
     fn try_vertex(&mut self, work: &mut Work, u: u32, threshold: f32) -> bool {
-        let Some(mut ring) = evaluate(work, u) else {
-            self.cost[u as usize] = f32::INFINITY;
+        if !self.ring.fill(work, u) {
+            self.best[u as usize] = NEVER;
             return false;
-        };
+        }
+        let mut marked = false;
+        loop {
+            let best = self.ring.least();
+            if best.cost > threshold {
+                // what is dearer may do in a later pass
+                self.best[u as usize] = best;
+                return false;
+            }
+            if !std::mem::replace(&mut marked, true) {
+                self.mark_ring();
+            }
+            let (k, ring) = (self.ring.place(best.to), &self.ring);
+            if self.keeps_surface(work, k) && ring.keeps_shape(work, u, k) {
+                let neighbours = &ring.neighbours[..ring.len];
+                work.rings.collapse(u, best.to, neighbours, k);
+                work.merge(u, best.to);
+                for &n in neighbours {
+                    // the others may miss a new neighbour that is better: that only delays them
+                    let known = &mut self.best[n as usize];
+                    if known.to == u || known.cost == f32::INFINITY {
+                        *known = UNKNOWN;
+                    }
+                }
+                self.best[best.to as usize] = UNKNOWN;
+                return true;
+            }
+            self.ring.cost[k] = f32::INFINITY;
+        }
+    }
+
+    fn mark_ring(&mut self) {
         if self.stamp == u32::MAX {
             self.mark.fill(0);
             self.stamp = 0;
         }
         self.stamp += 1;
-        for &n in &ring.neighbours[..ring.len] {
+        for &n in &self.ring.neighbours[..self.ring.len] {
             self.mark[n as usize] = self.stamp;
         }
-        loop {
-            let mut best = 0;
-            for k in 1..ring.len {
-                if ring.cost[k] < ring.cost[best] {
-                    best = k;
-                }
-            }
-            let cost = ring.cost[best];
-            if cost > threshold {
-                // what is dearer may do in a later pass
-                self.cost[u as usize] = cost;
-                self.best[u as usize] = ring.neighbours[best];
-                return false;
-            }
-            let v = ring.neighbours[best];
-            if self.keeps_surface(work, u, v) && keeps_shape(work, u, v) {
-                self.collapse(work, u, v);
-                for &n in &ring.neighbours[..ring.len] {
-                    // the others may miss a new neighbour that is better: that only delays them
-                    if self.best[n as usize] == u || self.cost[n as usize] == f32::INFINITY {
-                        self.cost[n as usize] = f32::NAN;
-                    }
-                }
-                return true;
-            }
-            ring.cost[best] = f32::INFINITY;
-        }
     }
 
-    /// The link condition: the only neighbours that `u` and `v` share are across their common edge.
-    fn keeps_surface(&self, work: &Work, u: u32, v: u32) -> bool {
-        let corners = work.corners_of(v);
-        if corners.len() > 4 * MOST_NEIGHBOURS || work.count[u as usize] + work.count[v as usize] > MOST_AFTER + 4 {
+    /// The link condition: the only neighbours that a vertex shares with its `k`th are across their common edge. None
+    /// of the rings that are to shrink may become too short.
+    fn keeps_surface(&self, work: &Work, k: usize) -> bool {
+        let len = self.ring.len;
+        let v = self.ring.neighbours[k];
+        let other = work.rings.of(v);
+        if other.len() > 4 * MOST_NEIGHBOURS || len + other.len() > MOST_AFTER + 4 {
             return false;
         }
-        let (mut across, mut found) = ([NONE; 2], 0);
-        for &corner in corners {
-            let (n, p) = around(corner);
-            let (n, p) = (work.at(n), work.at(p));
-            if n == u || p == u {
-                if found == 2 {
-                    return false;
-                }
-                across[found] = if n == u { p } else { n };
-                found += 1;
-            }
-        }
-        if found != 2 || across[0] == across[1] {
+        let shared = other.iter().filter(|&&w| self.mark[w as usize] == self.stamp).count();
+        if shared != 2 {
             return false;
         }
-        for &corner in corners {
-            let (n, p) = around(corner);
-            let (n, p) = (work.at(n), work.at(p));
-            if n == u || p == u {
-                continue;
-            }
-            let shares = [n, p].map(|w| self.mark[w as usize] == self.stamp);
-            let known = [n, p].map(|w| w == across[0] || w == across[1]);
-            if (shares[0] && !known[0]) || (shares[1] && !known[1]) || (known[0] && known[1]) {
-                return false;
-            }
-        }
-        true
-    }
-
-    fn collapse(&mut self, work: &mut Work, u: u32, v: u32) {
-        let (ui, vi) = (u as usize, v as usize);
-        let start = work.corners.len();
-        for k in 0..work.count[vi] {
-            let corner = work.corners[(work.first[vi] + k) as usize];
-            if !work.faces[(corner / 3) as usize].contains(&u) {
-                work.corners.push(corner);
-            }
-        }
-        for k in 0..work.count[ui] {
-            let corner = work.corners[(work.first[ui] + k) as usize];
-            let face = &mut work.faces[(corner / 3) as usize];
-            if !face.contains(&v) {
-                face[(corner % 3) as usize] = v;
-                work.corners.push(corner);
-                continue;
-            }
-            let third = face.iter().copied().find(|&w| w != u && w != v).expect("faces have three vertices");
-            *face = [NONE; 3];
-            let first = work.first[third as usize] as usize;
-            let list = &mut work.corners[first..first + work.count[third as usize] as usize];
-            let place = list.iter().position(|&c| c / 3 == corner / 3).expect("a face is listed at its vertices");
-            let last = list.len() - 1;
-            list.swap(place, last);
-            work.count[third as usize] -= 1;
-        }
-        work.first[vi] = start as u32;
-        work.count[vi] = (work.corners.len() - start) as u32;
-        work.count[ui] = 0;
-        work.merge(u, v);
-        self.cost[vi] = f32::NAN;
+        let [a, b] = [k + 1, k + len - 1].map(|i| self.ring.neighbours[if i < len { i } else { i - len }]);
+        [v, a, b].iter().all(|&w| match work.flags[w as usize].fan {
+            Fan::Closed => work.rings.of(w).len() > 3,
+            _ => true,
+        })
     }
 }
 
 impl Ring {
-    fn least(&self) -> (f32, u32) {
+    /// Finds what it costs to move a vertex to each of its neighbours; whether that can be.
+    #[inline]
+    fn fill(&mut self, work: &Work, u: u32) -> bool {
+        let ring = work.rings.of(u);
+        let len = ring.len();
+        if len > MOST_NEIGHBOURS || len == 0 {
+            return false;
+        }
+        let (planes, place) = (&work.vertices[u as usize].planes, work.places[u as usize]);
+        self.len = len;
+        for (k, &n) in ring.iter().enumerate() {
+            let other = &work.places[n as usize];
+            self.neighbours[k] = n;
+            let offset = sub(other.at, place.at);
+            for (axis, x) in self.offset.iter_mut().zip(offset) {
+                axis[k] = x;
+            }
+            self.limit[k] = other.limit.min(place.limit);
+        }
+        let [x, y, z] = &self.offset;
+        for k in 0..len.next_multiple_of(4).min(ROOM) {
+            let offset = [x[k], y[k], z[k]];
+            let value = planes.value(offset);
+            let cost = value + LENGTH_TERM * planes.weight * dot(offset, offset);
+            // the neighbour's own planes are within the limits where it is
+            self.cost[k] = if value <= self.limit[k] * planes.weight { cost } else { f32::INFINITY };
+        }
+        true
+    }
+
+    #[inline]
+    fn least(&self) -> Best {
         let mut best = 0;
         for k in 1..self.len {
             if self.cost[k] < self.cost[best] {
                 best = k;
             }
         }
-        (self.cost[best], self.neighbours[best])
+        Best { cost: self.cost[best], to: self.neighbours[best] }
     }
-}
 
-/// What it costs to move a vertex to each of its neighbours.
-#[inline]
-fn evaluate(work: &Work, u: u32) -> Option<Ring> {
-    let corners = work.corners_of(u);
-    if corners.len() > MOST_NEIGHBOURS || corners.is_empty() {
-        return None;
+    fn place(&self, n: u32) -> usize {
+        self.neighbours[..self.len].iter().position(|&w| w == n).expect("the least is one of them")
     }
-    let (planes, place) = (&work.vertices[u as usize].planes, work.places[u as usize]);
-    let mut ring =
-        Ring { neighbours: [0; MOST_NEIGHBOURS], cost: [f32::INFINITY; MOST_NEIGHBOURS], len: corners.len() };
-    for (k, &corner) in corners.iter().enumerate() {
-        let n = work.at(around(corner).0);
-        let other = work.places[n as usize];
-        let offset = sub(other.at, place.at);
-        let value = planes.value(offset);
-        ring.neighbours[k] = n;
-        // the neighbour's own planes are within the limits where it is
-        if value <= place.limit.min(other.limit) * planes.weight {
-            ring.cost[k] = value + LENGTH_TERM * planes.weight * dot(offset, offset);
-        }
-    }
-    Some(ring)
-}
 
-/// Whether no face that follows `u` to `v` turns over or becomes a needle.
-fn keeps_shape(work: &Work, u: u32, v: u32) -> bool {
-    let target = work.places[v as usize].at;
-    for &corner in work.corners_of(u) {
-        let f = (corner / 3) as usize;
-        let face = work.faces[f];
-        if face.contains(&v) {
-            continue;
-        }
-        let mut triangle = work.triangle(f);
-        let old = area_vector(triangle);
-        triangle[(corner % 3) as usize] = target;
-        let new = area_vector(triangle);
-        let reference = work.reference(face);
-        if !looks_along(new, old, 0.2) || dot(new, reference) <= 0.0 || is_sliver(triangle, new) {
-            return false;
-        }
+    #[inline(always)]
+    fn at(&self, k: usize) -> Vec3 {
+        [self.offset[0][k], self.offset[1][k], self.offset[2][k]]
     }
-    true
+
+    /// Whether no face that follows the vertex to its `k`th neighbour turns over or becomes a needle.
+    fn keeps_shape(&self, work: &Work, u: u32, k: usize) -> bool {
+        let turned = |i: usize| if k + i < self.len { k + i } else { k + i - self.len };
+        let target = self.at(k);
+        let normal = |i: usize| work.places[self.neighbours[i] as usize].normal;
+        let own = work.places[u as usize].normal;
+        let mut next = turned(1);
+        let (mut to, mut turn) = (self.at(next), normal(next));
+        for i in 2..self.len {
+            let (from, before) = (to, turn);
+            next = turned(i);
+            (to, turn) = (self.at(next), normal(next));
+            let old = cross(from, to);
+            let (b, c) = (sub(from, target), sub(to, target));
+            let new = cross(b, c);
+            let reference = add(own, add(before, turn));
+            let longest = dot(b, b).max(dot(c, c)).max(distance2(from, to));
+            // the height above the longest edge is less than a hundredth of that edge
+            let sliver = dot(new, new) <= 1e-4 * longest * longest;
+            if !looks_along(new, old, 0.2) || dot(new, reference) <= 0.0 || sliver {
+                return false;
+            }
+        }
+        true
+    }
 }

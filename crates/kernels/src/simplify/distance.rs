@@ -3,8 +3,11 @@
 //! Every distance is to some place on the other surface that is known to be near, so it is never too small; a search
 //! goes on only as long as the distance would raise the maximum.
 
+use std::ops::Range;
+
 use super::geometry::{Vec3, add, cross, distance2, dot, scale, sub, triangle2};
-use super::work::{Fine, NONE, Work, around};
+use super::rings::Fan;
+use super::work::{Fine, NONE, Work};
 
 /// Share of the squared bound below which a first pass does not ask for more: the maximum is usually above it.
 const FLOOR: f32 = 0.25;
@@ -15,7 +18,7 @@ pub struct Distances {
     roots: Vec<u32>,
     first_member: Vec<u32>,
     members: Vec<u32>,
-    places: Vec<Vec3>,
+    places: Points,
     /// The input's faces around its vertices.
     first_face: Vec<u32>,
     faces: Vec<u32>,
@@ -42,16 +45,19 @@ impl Umbrella {
     }
 
     fn set(&mut self, work: &Work, v: u32) {
-        let (corners, at) = (work.corners_of(v), work.places[v as usize].at);
+        let (ring, at) = (work.rings.of(v), work.places[v as usize].at);
+        let closed = work.flags[v as usize].fan == Fan::Closed;
         self.groups = 0;
-        if corners.len() > MOST_FACES {
+        if ring.len() > MOST_FACES || ring.is_empty() {
             return;
         }
-        self.groups = corners.len().div_ceil(LANES);
+        self.groups = ring.len().div_ceil(LANES);
         self.rows[..self.groups].fill([[f32::NAN; LANES]; 9]);
-        for (k, &corner) in corners.iter().enumerate() {
-            let (n, p) = around(corner);
-            let [b, c] = [n, p].map(|w| sub(work.places[work.at(w) as usize].at, at));
+        let arm = |w: u32| sub(work.places[w as usize].at, at);
+        let mut c = arm(ring[0]);
+        for k in 0..if closed { ring.len() } else { ring.len() - 1 } {
+            let b = c;
+            c = arm(ring[if k + 1 < ring.len() { k + 1 } else { 0 }]);
             let normal = cross(b, c);
             let area2 = dot(normal, normal);
             if area2 > 0.0 {
@@ -86,12 +92,58 @@ impl Umbrella {
     }
 }
 
-/// Sorts the numbers of `items` by their key: those with key `k` come to lie at `first[k]..first[k + 1]`.
+/// Positions, each coordinate apart: several are looked at at once.
+#[derive(Default)]
+struct Points([Vec<f32>; 3]);
+
+impl Points {
+    fn gather(&mut self, positions: &[Vec3], members: &[u32]) {
+        let [x, y, z] = &mut self.0;
+        x.clear();
+        y.clear();
+        z.clear();
+        for &member in members {
+            let position = positions[member as usize];
+            x.push(position[0]);
+            y.push(position[1]);
+            z.push(position[2]);
+        }
+    }
+
+    #[inline(always)]
+    fn at(&self, k: usize) -> Vec3 {
+        [self.0[0][k], self.0[1][k], self.0[2][k]]
+    }
+
+    /// Squared distance from the nearest of a range.
+    #[inline(always)]
+    fn nearest2(&self, range: Range<usize>, place: Vec3) -> f32 {
+        let [x, y, z] = self.0.each_ref().map(|axis| &axis[range.clone()]);
+        let mut best = [f32::INFINITY; LANES];
+        let lower = |best: &mut f32, k: usize| {
+            let distance = distance2([x[k], y[k], z[k]], place);
+            *best = if distance < *best { distance } else { *best };
+        };
+        let whole = x.len() / LANES * LANES;
+        for k in (0..whole).step_by(LANES) {
+            for (l, best) in best.iter_mut().enumerate() {
+                lower(best, k + l);
+            }
+        }
+        for k in whole..x.len() {
+            lower(&mut best[0], k);
+        }
+        best.iter().fold(f32::INFINITY, |a, &b| a.min(b))
+    }
+}
+
+/// Sorts the numbers of `items` by their key: those with key `k` come to lie at `first[k]..first[k + 1]`, those with
+/// `NONE` nowhere.
 fn group(keys: usize, items: impl Iterator<Item = u32> + Clone, first: &mut Vec<u32>, list: &mut Vec<u32>) {
     first.clear();
     first.resize(keys + 2, 0);
     let mut total = 0;
-    for key in items.clone() {
+    for key in items.clone().filter(|&key| key != NONE) {
         first[key as usize + 2] += 1;
         total += 1;
     }
@@ -100,7 +152,7 @@ fn group(keys: usize, items: impl Iterator<Item = u32> + Clone, first: &mut Vec<
     }
     list.clear();
     list.resize(total, 0);
-    for (number, key) in items.enumerate() {
+    for (number, key) in items.enumerate().filter(|item| item.1 != NONE) {
         let slot = &mut first[key as usize + 1];
         list[*slot as usize] = number as u32;
         *slot += 1;
@@ -123,9 +175,10 @@ impl Distances {
         work.spread();
         self.roots.clear();
         self.roots.extend(work.rep.iter().map(|&rep| work.root[rep as usize]));
-        group(work.vertices.len(), self.roots.iter().copied(), &mut self.first_member, &mut self.members);
-        self.places.clear();
-        self.places.extend(self.members.iter().map(|&member| fine.positions[member as usize]));
+        // what is far from every change is not looked at
+        let keys = self.roots.iter().map(|&root| if work.flags[root as usize].near { root } else { NONE });
+        group(work.vertices.len(), keys, &mut self.first_member, &mut self.members);
+        self.places.gather(fine.positions, &self.members);
         let (before, floor) = (self.kept, if exact { FLOOR * bound } else { 0.0 });
         let greatest = self.measure_above(fine, work, floor.max(before), bound, exact);
         if self.kept > floor || floor == 0.0 {
@@ -140,11 +193,12 @@ impl Distances {
         let mut greatest = self.measure_input(work, floor, bound);
         for f in 0..work.faces.len() {
             let face = work.faces[f];
-            let looks = |v: u32| work.flags[v as usize].changed && work.near[v as usize];
-            if face[0] == NONE || !face.iter().any(|&v| looks(v)) {
+            let flags = |v: u32| work.flags[v as usize];
+            // a change is farther from the rim of what is near than a measurement looks
+            if face[0] == NONE || !face.iter().all(|&v| flags(v).near) || !face.iter().any(|&v| flags(v).changed) {
                 continue;
             }
-            let [a, b, c] = work.triangle(f);
+            let [a, b, c] = work.triangle(face);
             let centre = scale(add(add(a, b), c), 1.0 / 3.0);
             greatest = greatest.max(self.measure_output(fine, work, centre, &face, greatest, bound, exact));
             for k in 0..3 {
@@ -158,7 +212,7 @@ impl Distances {
             }
         }
         for v in 0..work.vertices.len() as u32 {
-            if work.flags[v as usize].changed && work.near[v as usize] && work.count[v as usize] > 0 {
+            if work.flags[v as usize].changed && work.flags[v as usize].near && !work.rings.of(v).is_empty() {
                 let position = work.places[v as usize].at;
                 greatest = greatest.max(self.measure_output(fine, work, position, &[v], greatest, bound, exact));
             }
@@ -171,12 +225,13 @@ impl Distances {
         let mut umbrella = Umbrella::new();
         for v in 0..work.vertices.len() as u32 {
             let range = self.first_member[v as usize] as usize..self.first_member[v as usize + 1] as usize;
-            if range.is_empty() || !work.flags[v as usize].changed || !work.near[v as usize] {
+            if range.is_empty() || !work.flags[v as usize].changed || !work.flags[v as usize].near {
                 continue;
             }
             umbrella.set(work, v);
             let at = work.places[v as usize].at;
-            for &position in &self.places[range] {
+            for k in range {
+                let position = self.places.at(k);
                 let offset = sub(position, at);
                 let mut nearest = dot(offset, offset);
                 let enough = greatest.min(bound);
@@ -187,8 +242,8 @@ impl Distances {
                     search(work, position, v, enough, &mut nearest);
                 }
                 if nearest > enough {
-                    for &corner in work.corners_of(v) {
-                        search(work, position, work.at(around(corner).0), enough, &mut nearest);
+                    for &n in work.rings.of(v) {
+                        search(work, position, n, enough, &mut nearest);
                     }
                 }
                 if nearest > bound {
@@ -215,22 +270,22 @@ impl Distances {
         exact: bool,
     ) -> f32 {
         let enough = enough.min(bound);
-        let (mut nearest, mut index) = (f32::INFINITY, usize::MAX);
+        let (mut nearest, mut closest) = (f32::INFINITY, 0..0);
         for &corner in corners {
             let range = self.first_member[corner as usize] as usize..self.first_member[corner as usize + 1] as usize;
-            for (k, &position) in range.clone().zip(&self.places[range]) {
-                let distance = distance2(place, position);
-                if distance < nearest {
-                    (nearest, index) = (distance, k);
-                    if nearest <= enough {
-                        self.kept = self.kept.max(nearest);
-                        return nearest;
-                    }
+            let distance = self.places.nearest2(range.clone(), place);
+            if distance < nearest {
+                (nearest, closest) = (distance, range);
+                if nearest <= enough {
+                    self.kept = self.kept.max(nearest);
+                    return nearest;
                 }
             }
         }
         if exact {
-            nearest = self.search_faces(fine, place, self.members[index], nearest);
+            let index = closest.into_iter().find(|&k| distance2(self.places.at(k), place) == nearest);
+            let member = self.members[index.expect("the nearest is one of them")];
+            nearest = self.search_faces(fine, place, member, nearest);
         }
         if nearest > bound {
             for &corner in corners {
@@ -261,10 +316,10 @@ impl Distances {
 /// Lowers `nearest` by the distances to the faces around a vertex, until it is low enough.
 #[inline]
 fn search(work: &Work, position: Vec3, vertex: u32, enough: f32, nearest: &mut f32) {
-    for &corner in work.corners_of(vertex) {
+    for (n, p) in work.faces_of(vertex) {
         if *nearest <= enough {
             return;
         }
-        *nearest = nearest.min(triangle2(position, work.triangle((corner / 3) as usize)));
+        *nearest = nearest.min(triangle2(position, work.triangle([vertex, n, p])));
     }
 }

@@ -9,10 +9,13 @@
 //!   vertices and is reduced anew, more carefully.
 //!
 //! # How
-//! 1. **Patches**: vertices connected within a block of a coarse lattice become one, if their patch is a disc.
+//! 1. **Patches**: vertices connected within a block of a coarse lattice become one, if their patch is a disc whose
+//!    planes meet well within the limit.
 //! 2. **Quadrics**: every vertex carries the squared distances to the planes of the faces it stands for.
-//! 3. **Collapses** of edges in passes, each up to a threshold from a histogram: no heap, no sort.
-//! 4. **Placement** of every merged vertex where its planes meet best, on a coarse lattice.
+//! 3. **Collapses** of edges in passes, each up to a threshold from a histogram: no heap, no sort. Every vertex knows
+//!    its neighbours in order, so that a collapse looks at two short lists and nothing else.
+//! 4. **Placement** of every merged vertex where its planes meet best, on a coarse lattice, and as much farther out as
+//!    gives its component the volume back.
 //! 5. **Checks** of distances and volumes; clusters that fail are taken apart.
 //!
 //! The reduced mesh is always the image of the input's faces under a map of vertices. That makes the checks simple:
@@ -24,6 +27,7 @@ mod geometry;
 mod patches;
 mod placement;
 mod quadric;
+mod rings;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -77,6 +81,12 @@ pub struct Scratch {
 /// is larger than the mean, and whatever goes beyond the bound costs another round.
 const CAUTION: f64 = 0.6;
 
+/// Share of the limit up to which a patch may be merged before all others have had their chance.
+const PATCH_SHARE: f32 = 0.3;
+
+/// With so many, lists of neighbours with all that is added to them in a round stay within 32-bit indices.
+const MOST_FACES: usize = 1 << 28;
+
 /// Rounds of taking apart and reducing anew, before the input is given back as it is.
 const ROUNDS: usize = 16;
 
@@ -84,12 +94,27 @@ const ROUNDS: usize = 16;
 /// its merges are undone; the last for all that follow.
 const CARE: [(f32, bool); 4] = [(0.25, false), (0.25, true), (0.0625, true), (0.0, true)];
 
+/// Where a mesh may change: at some vertices, and what is at most so many edges from them.
+#[derive(Debug, Clone, Copy)]
+pub struct Near<'a> {
+    pub vertices: &'a [u32],
+    pub edges: usize,
+}
+
 /// Reduces a mesh; see the module for what is kept.
+///
+/// With `near`, nothing changes elsewhere; patches are not merged then.
 ///
 /// # Errors
 /// If an index is out of range, an option cannot be used, or the mesh is too large for 32-bit corners.
-pub fn simplify(mesh: &Mesh, options: &Options, scratch: &mut Scratch) -> Result<Simplified> {
+pub fn simplify(mesh: &Mesh, options: &Options, near: Option<Near<'_>>, scratch: &mut Scratch) -> Result<Simplified> {
     check(mesh, options)?;
+    if near.is_some_and(|near| near.vertices.iter().any(|&v| v as usize >= mesh.positions.len())) {
+        return Err(Error::Argument("a vertex to simplify near to is not there".to_owned()));
+    }
+    if near.is_some_and(|near| near.vertices.is_empty()) {
+        return Ok(unchanged(mesh));
+    }
     let target = options.target_faces;
     if mesh.faces.is_empty() || (target > 0 && mesh.faces.len() <= target) || options.max_error_nm == 0.0 {
         return Ok(unchanged(mesh));
@@ -109,32 +134,36 @@ pub fn simplify(mesh: &Mesh, options: &Options, scratch: &mut Scratch) -> Result
     positions.clear();
     positions.extend(mesh.positions.iter().map(|&spot| frame.place(spot)));
     let fine = Fine { mesh, positions };
-    let mut patch = options.patch;
+    let mut patch = if near.is_some() { 0 } else { options.patch };
     // a closed surface has about two faces per vertex: smaller patches if these would leave too few faces
     while 2 * patches.find(mesh, patch, &mut work.rep) < target && patch > 0 {
         patch /= 2;
     }
-    work.start(&fine, limit);
-    work.place_patches(&frame);
+    work.start(&fine, &frame, limit, PATCH_SHARE * limit);
     work.repair(&fine, 1.0, false);
     volumes.start(work);
     if volumes.check(work) {
         work.split(&fine, 1.0, false);
         work.repair(&fine, 1.0, false);
     }
+    if let Some(near) = near {
+        work.lock_far(near.vertices, near.edges);
+    }
     distances.start();
     for round in 0..ROUNDS {
         work.lock_edges();
         let excess = target > 0 && work.live_faces() > target + target / 20;
         collapser.run(work, target, round == 0 || excess);
-        work.resolve();
+        work.remap();
         work.settle(&frame);
+        volumes.measure(work);
+        work.swell(&frame, volumes);
         let error2 = distances.measure(&fine, work, bound2, options.max_error_nm.is_finite());
         if !volumes.check(work) && error2 <= bound2 {
             let error = f64::from(distances.kept).sqrt() + slack;
             return Ok(finish(work, error * length));
         }
-        work.near.fill(false);
+        work.flags.iter_mut().for_each(|flags| flags.near = false);
         let (care, all) = CARE[round.min(CARE.len() - 1)];
         work.split(&fine, care, all);
         work.repair(&fine, care, all);
@@ -144,8 +173,8 @@ pub fn simplify(mesh: &Mesh, options: &Options, scratch: &mut Scratch) -> Result
 
 fn check(mesh: &Mesh, options: &Options) -> Result<()> {
     let fail = |text: &str| Err(Error::Argument(text.to_owned()));
-    if mesh.positions.len() >= NONE as usize || mesh.faces.len() >= (NONE / 3) as usize {
-        return Err(Error::Limit("a mesh to be simplified may have 1,431,655,764 faces".to_owned()));
+    if mesh.positions.len() > MOST_FACES || mesh.faces.len() > MOST_FACES {
+        return Err(Error::Limit("a mesh to be simplified may have 268,435,456 faces and vertices".to_owned()));
     }
     if mesh.faces.iter().flatten().any(|&v| v as usize >= mesh.positions.len()) {
         return fail("a face names a vertex that the mesh does not have");
@@ -192,10 +221,16 @@ fn unchanged(mesh: &Mesh) -> Simplified {
 fn finish(work: &mut Work, error_nm: f64) -> Simplified {
     let mut mesh = Mesh::default();
     let ids = &mut work.root;
-    for (v, &count) in work.count.iter().enumerate() {
-        if count > 0 {
-            ids[v] = mesh.positions.len() as u32;
-            mesh.positions.push(work.spots[v]);
+    ids.fill(NONE);
+    for face in work.faces.iter().filter(|face| face[0] != NONE) {
+        for &v in face {
+            ids[v as usize] = 0;
+        }
+    }
+    for (id, &spot) in ids.iter_mut().zip(&work.spots) {
+        if *id != NONE {
+            *id = mesh.positions.len() as u32;
+            mesh.positions.push(spot);
         }
     }
     let live = work.faces.iter().filter(|face| face[0] != NONE);

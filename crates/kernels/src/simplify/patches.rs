@@ -1,6 +1,7 @@
 //! The first, large step: vertices that are connected within a block of a lattice become one.
 
-use super::work::{Frame, Work, find};
+use super::geometry::sub;
+use super::work::{Fine, Frame, Vertex, Work, find};
 use crate::mesh::Mesh;
 
 /// What finding the patches needs.
@@ -99,30 +100,50 @@ impl Patches {
 }
 
 impl Work {
-    /// Puts every patch where its planes meet best, on the snapping lattice; marks those that stray too far.
-    pub fn place_patches(&mut self, frame: &Frame) {
-        for v in 0..self.vertices.len() {
+    /// Puts every patch where its planes meet best, on the snapping lattice; gives those up whose planes are farther
+    /// from there than the limit.
+    pub fn place_patches(&mut self, fine: &Fine, frame: &Frame, limit: f32) {
+        let (fresh, mut broken) = (self.vertices.len(), false);
+        for v in 0..fresh {
             let size = self.vertices[v].members;
             if size < 2 {
                 continue;
             }
-            self.flags[v].changed = true;
             let (vertex, place) = (&mut self.vertices[v], &mut self.places[v]);
             let centre = self.sums[v].map(|x| x / size as f32);
             let mut planes = vertex.planes;
             planes.shift(centre);
             let reach = planes.minimum().unwrap_or_default();
-            let to = std::array::from_fn(|k| place.at[k] + centre[k] + reach[k]);
-            let Some(spot) = frame.nearest(to) else {
-                self.flags[v].dissolve = true;
-                continue;
-            };
-            let position = frame.place(spot);
-            let offset = std::array::from_fn(|k| position[k] - place.at[k]);
-            vertex.planes.shift(offset);
-            place.at = position;
-            self.spots[v] = spot;
-            self.flags[v].dissolve = vertex.planes.here() > place.limit * vertex.planes.weight;
+            let spot = frame.nearest(std::array::from_fn(|k| place.at[k] + centre[k] + reach[k]));
+            let position = spot.map_or(place.at, |spot| frame.place(spot));
+            vertex.planes.shift(sub(position, place.at));
+            let flags = &mut self.flags[v];
+            flags.dissolve = spot.is_none() || vertex.planes.here() > limit * vertex.planes.weight;
+            if let (Some(spot), false) = (spot, flags.dissolve) {
+                flags.changed = true;
+                place.at = position;
+                self.spots[v] = spot;
+            }
+            broken |= flags.dissolve;
         }
+        if !broken {
+            return;
+        }
+        // every member for itself; the patch is left without any
+        for v in 0..fine.positions.len() {
+            let id = self.rep[v];
+            if !self.flags[id as usize].dissolve {
+                continue;
+            }
+            let limit = self.places[id as usize].limit;
+            self.rep[v] = self.vertices.len() as u32;
+            self.push(fine, v, limit, 0);
+        }
+        for v in 0..fresh {
+            if std::mem::take(&mut self.flags[v].dissolve) {
+                (self.vertices[v], self.places[v].normal) = (Vertex::default(), [0.0; 3]);
+            }
+        }
+        self.add_planes(fine, fresh as u32);
     }
 }

@@ -1,6 +1,7 @@
 //! The last touch: every vertex goes where its planes meet best.
 
 use super::geometry::{Vec3, add, area_vector, dot, is_sliver, looks_along, scale, sub};
+use super::volume::Volumes;
 use super::work::{Frame, Work};
 
 impl Work {
@@ -10,7 +11,7 @@ impl Work {
     pub fn settle(&mut self, frame: &Frame) {
         for v in 0..self.vertices.len() as u32 {
             let flags = self.flags[v as usize];
-            if flags.locked || !flags.changed || !self.near[v as usize] || self.count[v as usize] == 0 {
+            if flags.locked || !flags.changed || !flags.near || self.rings.of(v).is_empty() {
                 continue;
             }
             let (vertex, from) = (self.vertices[v as usize], self.places[v as usize].at);
@@ -30,14 +31,44 @@ impl Work {
         }
     }
 
+    /// Moves merged vertices outward, or inward, by what their components have lost, or won, in volume.
+    ///
+    /// Where planes meet best, convex regions are a little too small, and these are the larger part of most surfaces.
+    /// The way is shorter than the snapping step: a part of the vertices goes a whole step.
+    pub fn swell(&mut self, frame: &Frame, volumes: &Volumes) {
+        for v in 0..self.vertices.len() as u32 {
+            let flags = self.flags[v as usize];
+            if flags.locked || !flags.changed || !flags.near || self.rings.of(v).is_empty() {
+                continue;
+            }
+            let (vertex, place) = (&self.vertices[v as usize], self.places[v as usize]);
+            let length2 = dot(place.normal, place.normal);
+            let Some(offset) = vertex.planes.minimum() else { continue };
+            if length2 == 0.0 {
+                continue;
+            }
+            let outward = scale(place.normal, volumes.gap(vertex.part) / length2.sqrt());
+            let Some(spot) = frame.nearest(add(place.at, add(offset, outward))) else { continue };
+            if spot == self.spots[v as usize] {
+                continue;
+            }
+            let position = frame.place(spot);
+            let offset = sub(position, place.at);
+            if vertex.planes.value(offset) <= place.limit * vertex.planes.weight && self.may_move(v, position) {
+                self.vertices[v as usize].planes.shift(offset);
+                self.places[v as usize].at = position;
+                self.spots[v as usize] = spot;
+            }
+        }
+    }
+
     fn may_move(&self, v: u32, position: Vec3) -> bool {
-        self.corners_of(v).iter().all(|&corner| {
-            let f = (corner / 3) as usize;
-            let mut triangle = self.triangle(f);
-            let old = area_vector(triangle);
-            triangle[(corner % 3) as usize] = position;
-            let new = area_vector(triangle);
-            looks_along(new, old, 0.2) && dot(new, self.reference(self.faces[f])) > 0.0 && !is_sliver(triangle, new)
+        let from = self.places[v as usize].at;
+        self.faces_of(v).all(|(n, p)| {
+            let [b, c] = [n, p].map(|w| self.places[w as usize].at);
+            let old = area_vector([from, b, c]);
+            let new = area_vector([position, b, c]);
+            looks_along(new, old, 0.2) && dot(new, self.reference([v, n, p])) > 0.0 && !is_sliver([position, b, c], new)
         })
     }
 }

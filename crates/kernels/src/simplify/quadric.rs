@@ -15,24 +15,44 @@ pub struct Quadric {
     pub weight: f32,
 }
 
-impl Quadric {
-    /// Adds the plane of a triangle: `area` is twice its area along its normal, `offset` leads from the owner to it.
+/// The plane of a triangle, with what its quadrics have in common wherever their owners are.
+pub struct Plane {
+    /// Twice the area of the triangle along its normal.
+    pub area: Vec3,
+    w: Vec3,
+    inverse_length: f32,
+    a: [f32; 6],
+    weight: f32,
+}
+
+impl Plane {
+    /// The plane of a triangle that has an area.
     #[inline(always)]
-    pub fn add_plane(&mut self, area: Vec3, inverse_length: f32, offset: Vec3, times: f32) {
+    pub fn new(area: Vec3) -> Option<Self> {
+        let length2 = dot(area, area);
+        if length2 == 0.0 {
+            return None;
+        }
+        let inverse_length = 1.0 / length2.sqrt();
         // unit normal times square root of the weight, twice: n n^T w = area area^T / |area|
-        let w = scale(area, inverse_length * times);
-        let d = -dot(area, offset);
-        self.a[0] += w[0] * area[0];
-        self.a[1] += w[1] * area[1];
-        self.a[2] += w[2] * area[2];
-        self.a[3] += w[0] * area[1];
-        self.a[4] += w[0] * area[2];
-        self.a[5] += w[1] * area[2];
-        self.b[0] += w[0] * d;
-        self.b[1] += w[1] * d;
-        self.b[2] += w[2] * d;
-        self.c += inverse_length * times * d * d;
-        self.weight += dot(w, area);
+        let w = scale(area, inverse_length);
+        let a = [w[0] * area[0], w[1] * area[1], w[2] * area[2], w[0] * area[1], w[0] * area[2], w[1] * area[2]];
+        Some(Self { area, w, inverse_length, a, weight: dot(w, area) })
+    }
+}
+
+impl Quadric {
+    /// Adds a plane so many times; `offset` leads from the owner to it.
+    #[inline(always)]
+    pub fn add_plane(&mut self, plane: &Plane, offset: Vec3, times: f32) {
+        let Plane { area, w, inverse_length, a, weight } = plane;
+        let d = -dot(*area, offset);
+        for (sum, part) in self.a.iter_mut().zip(a) {
+            *sum += part * times;
+        }
+        self.b = add(self.b, scale(*w, d * times));
+        self.c += inverse_length * d * d * times;
+        self.weight += weight * times;
     }
 
     #[inline(always)]

@@ -1,7 +1,6 @@
 //! Clusters are taken apart where the map of vertices does harm, and what hangs on them is mended there alone.
 
-use super::quadric::Quadric;
-use super::work::{Fan, Fine, Flags, NONE, Work};
+use super::work::{Fine, Flags, NONE, Vertex, Work};
 
 /// Numbers of vertices, each once, in the order in which they came.
 #[derive(Default)]
@@ -11,7 +10,7 @@ pub struct Once {
 }
 
 impl Once {
-    fn start(&mut self, n: usize) {
+    pub fn start(&mut self, n: usize) {
         self.list.clear();
         self.seen.clear();
         self.seen.resize(n, false);
@@ -34,13 +33,13 @@ pub struct Splitter {
     /// Corners of new faces, each with the next around the same vertex.
     chain: Vec<(u32, u32)>,
     cluster: Vec<u32>,
+    merges: Vec<u32>,
 }
 
 impl Work {
     /// Takes patches apart until what is left is the same surface.
     pub fn repair(&mut self, fine: &Fine, care: f32, all: bool) {
         loop {
-            self.find_fans();
             self.find_faults();
             if !self.flags.iter().any(|flags| flags.dissolve) {
                 return;
@@ -54,7 +53,7 @@ impl Work {
     /// zero.
     pub fn split(&mut self, fine: &Fine, care: f32, all: bool) {
         let before = self.vertices.len();
-        self.fresh.fill(false);
+        self.flags.iter_mut().for_each(|flags| flags.fresh = false);
         self.touched.start(before);
         let mut splitter = std::mem::take(&mut self.splitter);
         splitter.loose.clear();
@@ -64,7 +63,7 @@ impl Work {
             if !self.flags[v].dissolve {
                 continue;
             }
-            if self.last[v] == NONE {
+            if self.nodes[v].last == NONE {
                 broken = true;
                 self.discard_faces(v, &mut splitter.worn);
             } else {
@@ -88,10 +87,12 @@ impl Work {
                 }
             }
         }
-        let (parent, home) = (&self.parent, &self.home_count);
-        self.touched.list.retain(|&v| parent[v as usize] == v && (home[v as usize] > 0 || (v as usize) < before));
+        let (nodes, home) = (&self.nodes, &self.home_count);
+        self.touched.list.retain(|&v| nodes[v as usize].parent == v && (home[v as usize] > 0 || (v as usize) < before));
         for k in 0..self.touched.list.len() {
-            self.relink(self.touched.list[k], &mut splitter.cluster);
+            let v = self.touched.list[k];
+            self.gather(v, &mut splitter.cluster);
+            self.arrange(v, &splitter.cluster);
         }
         self.splitter = splitter;
     }
@@ -123,19 +124,25 @@ impl Work {
             let corners = &self.corners[first..first + self.home_count[b as usize] as usize];
             splitter.loose.extend(corners.iter().map(|&corner| corner / 3));
         }
-        let (mut count, mut at) = (0, self.last[v as usize]);
+        let (merges, mut at) = (&mut splitter.merges, self.nodes[v as usize].last);
+        merges.clear();
         while at != NONE {
-            count += 1;
+            merges.push(at);
             at = self.merges[at as usize].previous;
         }
+        merges.reverse();
+        let kept = if all { 0 } else { merges.len() / 2 };
         let target = v as usize;
-        for _ in 0..if all { count } else { (count + 1) / 2 } {
-            let merge = &self.merges[self.last[target] as usize];
-            (self.vertices[target], self.places[target]) = (merge.vertex, merge.place);
-            (self.spots[target], self.flags[target]) = (merge.spot, merge.flags);
-            self.last[target] = merge.previous;
-            let gone = merge.gone;
-            self.parent[gone as usize] = gone;
+        let was = self.saved[self.nodes[target].save as usize];
+        (self.vertices[target], self.places[target]) = (was.vertex, was.place);
+        (self.spots[target], self.flags[target]) = (was.spot, was.flags);
+        for &merge in &merges[..kept] {
+            self.add_up(self.merges[merge as usize].gone, v);
+        }
+        self.nodes[target].last = if kept > 0 { merges[kept - 1] } else { NONE };
+        for &merge in &splitter.merges[kept..] {
+            let gone = self.merges[merge as usize].gone;
+            self.nodes[gone as usize].parent = gone;
             self.refresh(gone, care);
         }
         self.refresh(v, care);
@@ -144,8 +151,8 @@ impl Work {
     fn refresh(&mut self, v: u32, care: f32) {
         self.touched.add(v);
         let v = v as usize;
-        self.fresh[v] = true;
-        self.near[v] = true;
+        self.flags[v].fresh = true;
+        self.flags[v].near = true;
         self.places[v].limit *= care;
         self.flags[v].locked |= care == 0.0;
         self.flags[v].dissolve = false;
@@ -163,22 +170,26 @@ impl Work {
             }
         }
         let n = self.vertices.len();
-        for list in [&mut self.first, &mut self.count, &mut self.home_first, &mut self.home_count] {
-            list.resize(n, 0);
-        }
-        self.next.resize(n, NONE);
-        self.fans.resize(n, Fan::Empty);
+        self.grow(n);
         self.touched.seen.resize(n, false);
         splitter.worn.seen.resize(n, false);
         for v in 0..before {
             if self.flags[v].dissolve {
                 self.flags[v] = Flags::default();
-                let vertex = &mut self.vertices[v];
-                (vertex.planes, vertex.members, self.volumes[v]) = (Quadric::default(), 0, 0.0);
+                self.vertices[v] = Vertex { part: self.vertices[v].part, ..Vertex::default() };
+                self.places[v].normal = [0.0; 3];
             }
         }
         let old = self.base.len();
-        self.map_base(fine, before as u32);
+        for &face in &fine.mesh.faces {
+            let [a, b, c] = face.map(|v| self.rep[v as usize]);
+            if a.max(b).max(c) >= before as u32 {
+                self.add_face(fine, face, [a, b, c], before as u32);
+                if a != b && b != c && c != a {
+                    self.base.push([a, b, c]);
+                }
+            }
+        }
         self.faces.resize(self.base.len(), [NONE; 3]);
         splitter.loose.extend(old as u32..self.base.len() as u32);
         splitter.chain.clear();
@@ -209,29 +220,13 @@ impl Work {
         }
     }
 
-    /// Lists the corners around a vertex anew.
-    fn relink(&mut self, v: u32, cluster: &mut Vec<u32>) {
-        self.gather(v, cluster);
-        let start = self.corners.len();
-        for &b in &*cluster {
-            let first = self.home_first[b as usize] as usize;
-            for k in first..first + self.home_count[b as usize] as usize {
-                let corner = self.corners[k];
-                if self.faces[(corner / 3) as usize][0] != NONE {
-                    self.corners.push(corner);
-                }
-            }
-        }
-        (self.first[v as usize], self.count[v as usize]) = (start as u32, (self.corners.len() - start) as u32);
-    }
-
     /// Everything that has merged into a vertex, and the vertex itself.
     fn gather(&self, v: u32, cluster: &mut Vec<u32>) {
         cluster.clear();
         cluster.push(v);
         let mut done = 0;
         while done < cluster.len() {
-            let mut at = self.last[cluster[done] as usize];
+            let mut at = self.nodes[cluster[done] as usize].last;
             while at != NONE {
                 let merge = &self.merges[at as usize];
                 cluster.push(merge.gone);
@@ -242,8 +237,8 @@ impl Work {
     }
 
     fn root_of(&self, mut v: u32) -> u32 {
-        while self.parent[v as usize] != v {
-            v = self.parent[v as usize];
+        while self.nodes[v as usize].parent != v {
+            v = self.nodes[v as usize].parent;
         }
         v
     }

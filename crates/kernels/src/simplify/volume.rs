@@ -1,7 +1,8 @@
 //! No object may vanish or turn inside out.
 
 use super::geometry::{area_vector, dot};
-use super::work::{Fan, NONE, Work, find};
+use super::rings::Fan;
+use super::work::{NONE, Work, find};
 
 /// Closed components of the input with at most so many vertices keep their volume within `SMALL_CHANGE`.
 const SMALL: u32 = 64;
@@ -50,10 +51,10 @@ impl Volumes {
             let vertex = &mut work.vertices[v];
             vertex.part = self.component[v];
             let part = &mut self.parts[vertex.part as usize];
-            part.before += f64::from(work.volumes[v]);
+            part.before += f64::from(vertex.volume);
             part.area += f64::from(vertex.planes.weight);
             part.members += vertex.members;
-            part.open |= matches!(work.fans[v], Fan::Open | Fan::Odd);
+            part.open |= matches!(work.flags[v].fan, Fan::Open | Fan::Odd);
         }
         for (vertex, place) in work.vertices.iter().zip(&mut work.places) {
             let part = &self.parts[vertex.part as usize];
@@ -64,19 +65,29 @@ impl Volumes {
         }
     }
 
-    /// Marks the clusters of components whose volume is no longer theirs; whether there are any.
-    pub fn check(&mut self, work: &mut Work) -> bool {
+    /// Finds the volumes as they are now.
+    pub fn measure(&mut self, work: &Work) {
         for part in &mut self.parts {
             part.after = 0.0;
         }
-        for f in 0..work.faces.len() {
-            let face = work.faces[f];
+        for &face in &work.faces {
             if face[0] != NONE {
-                let triangle = work.triangle(f);
+                let triangle = work.triangle(face);
                 let volume = dot(area_vector(triangle), triangle[0]);
                 self.parts[work.vertices[face[0] as usize].part as usize].after += f64::from(volume);
             }
         }
+    }
+
+    /// How far all faces of a component would have to move outward to give it back the volume that it had.
+    pub fn gap(&self, part: u32) -> f32 {
+        let part = &self.parts[part as usize];
+        if part.area > 0.0 { ((part.before - part.after) / part.area) as f32 } else { 0.0 }
+    }
+
+    /// Marks the clusters of components whose volume is no longer theirs; whether there are any.
+    pub fn check(&mut self, work: &mut Work) -> bool {
+        self.measure(work);
         let mut found = false;
         for part in &mut self.parts {
             let turned = part.before != 0.0 && part.after * part.before <= 0.0;

@@ -11,8 +11,12 @@ pub trait Dense: Copy + Default + PartialEq {
     fn index(self) -> usize;
     /// Bit `i` is set where the two differ.
     fn differ(a: &[Self; 64], b: &[Self; 64]) -> u64;
+    /// The numbers at the corners of a cell.
+    type Cell: Copy;
+    /// A cell of pairs along x: of the lower row of the lower plane, its higher row, and those of the higher plane.
+    fn cell(pairs: [[Self; 2]; 4]) -> Self::Cell;
     /// Bit `i` is set where corner `i` is `self`.
-    fn corners(self, cell: &[Self; 8]) -> u8;
+    fn corners(self, cell: Self::Cell) -> u8;
 }
 
 impl Dense for u16 {
@@ -51,27 +55,46 @@ impl Dense for u16 {
     }
 
     #[cfg(target_arch = "x86_64")]
+    type Cell = std::arch::x86_64::__m128i;
+    #[cfg(not(target_arch = "x86_64"))]
+    type Cell = [u16; 8];
+
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn corners(self, cell: &[u16; 8]) -> u8 {
+    fn cell(pairs: [[u16; 2]; 4]) -> Self::Cell {
+        let [a, b, c, d] = pairs.map(|[low, high]| (u32::from(low) | u32::from(high) << 16) as i32);
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe { std::arch::x86_64::_mm_set_epi32(d, c, b, a) }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    #[inline(always)]
+    fn cell(pairs: [[u16; 2]; 4]) -> Self::Cell {
+        cell_plain(pairs)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn corners(self, cell: Self::Cell) -> u8 {
         use std::arch::x86_64::{_mm_cmpeq_epi16, _mm_movemask_epi8, _mm_packs_epi16, _mm_set1_epi16};
         // SAFETY: SSE2 is part of x86-64.
         unsafe {
-            let equal = _mm_cmpeq_epi16(register(cell), _mm_set1_epi16(self as i16));
+            let equal = _mm_cmpeq_epi16(cell, _mm_set1_epi16(self as i16));
             _mm_movemask_epi8(_mm_packs_epi16(equal, equal)) as u8
         }
     }
 
     #[cfg(not(target_arch = "x86_64"))]
     #[inline(always)]
-    fn corners(self, cell: &[u16; 8]) -> u8 {
+    fn corners(self, cell: Self::Cell) -> u8 {
         corners_plain(self, cell)
     }
 }
 
 /// For blocks of more labels than 16 bits can number.
 impl Dense for u32 {
-    // Three bits below the number count triangles.
-    const MAX: usize = (1 << 29) - 1;
+    // The highest marks a free place in the table of numbers.
+    const MAX: usize = u32::MAX as usize - 1;
 
     #[inline(always)]
     fn of(index: usize) -> u32 {
@@ -88,8 +111,15 @@ impl Dense for u32 {
         differ_plain(a, b)
     }
 
+    type Cell = [u32; 8];
+
     #[inline(always)]
-    fn corners(self, cell: &[u32; 8]) -> u8 {
+    fn cell(pairs: [[u32; 2]; 4]) -> [u32; 8] {
+        cell_plain(pairs)
+    }
+
+    #[inline(always)]
+    fn corners(self, cell: [u32; 8]) -> u8 {
         corners_plain(self, cell)
     }
 }
@@ -107,7 +137,12 @@ fn differ_plain<D: PartialEq>(a: &[D; 64], b: &[D; 64]) -> u64 {
 }
 
 #[inline(always)]
-fn corners_plain<D: PartialEq>(id: D, cell: &[D; 8]) -> u8 {
+fn cell_plain<D: Copy>([[a, b], [c, d], [e, f], [g, h]]: [[D; 2]; 4]) -> [D; 8] {
+    [a, b, c, d, e, f, g, h]
+}
+
+#[inline(always)]
+fn corners_plain<D: PartialEq>(id: D, cell: [D; 8]) -> u8 {
     cell.iter().enumerate().fold(0, |mask, (i, corner)| mask | u8::from(*corner == id) << i)
 }
 
@@ -131,6 +166,11 @@ impl Numbers {
         self.used = 0;
         self.labels.clear();
         self.labels.push(0);
+    }
+
+    /// How much memory they have.
+    pub fn bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<(u64, u32)>() + self.labels.capacity() * size_of::<u64>()
     }
 
     /// The label of each number.
@@ -202,32 +242,29 @@ impl Numbers {
     ) -> Result<(), Stop> {
         const STEP: usize = 16;
         let mut last = (0, D::default());
-        let mut one = |label: T, above: (T, D)| {
+        let mut one = |label: T| {
             let id = label.id();
-            if label == above.0 {
-                Ok(above.1)
-            } else if id == last.0 {
-                Ok(last.1)
-            } else {
+            if id != last.0 {
                 last = (id, if id == 0 { D::default() } else { self.number(id, select)? });
-                Ok(last.1)
             }
+            Ok(last.1)
         };
+        out.copy_from_slice(above.1);
         let (steps, rest) = row.as_chunks::<STEP>();
         let (labels, label_rest) = above.0.as_chunks::<STEP>();
-        let (numbers, number_rest) = above.1.as_chunks::<STEP>();
         let (outs, out_rest) = out.as_chunks_mut::<STEP>();
-        for (((step, labels), numbers), out) in steps.iter().zip(labels).zip(numbers).zip(outs) {
-            if step.iter().zip(labels).fold(true, |same, (a, b)| same & (a == b)) {
-                *out = *numbers;
-            } else {
-                for i in 0..STEP {
-                    out[i] = one(step[i], (labels[i], numbers[i]))?;
-                }
+        for ((step, labels), out) in steps.iter().zip(labels).zip(outs) {
+            let mut bits = T::differ(step, labels);
+            while bits != 0 {
+                let i = bits.trailing_zeros() as usize % STEP;
+                bits &= bits - 1;
+                out[i] = one(step[i])?;
             }
         }
-        for (((&label, &above), &number), out) in rest.iter().zip(label_rest).zip(number_rest).zip(out_rest) {
-            *out = one(label, (above, number))?;
+        for ((&label, &above), out) in rest.iter().zip(label_rest).zip(out_rest) {
+            if label != above {
+                *out = one(label)?;
+            }
         }
         Ok(())
     }

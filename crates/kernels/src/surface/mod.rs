@@ -11,7 +11,8 @@
 //! Labels are numbered in the order in which they appear; rows that repeat the row above are copied. Bit masks per
 //! row say where neighbours differ; only there are vertices and cells, so uniform space costs next to nothing. A first
 //! walk ([`survey`]) lists the surfaces in the cells and counts what each object has; a second ([`fill`]) writes
-//! vertices and triangles straight to their places.
+//! vertices and triangles straight to their places. Both go strip by strip of rows, each through all its planes: what
+//! two planes of a strip need stays in the nearer caches. The numbers of voxels are kept of two planes only.
 
 mod cases;
 mod dense;
@@ -24,7 +25,8 @@ use std::ops::Range;
 
 use cases::Case;
 use dense::Numbers;
-use survey::{Count, MOST_WIDE, Survey};
+use fill::{Next, Room, Slots};
+use survey::{Count, Survey};
 
 use crate::label_table::Label;
 use crate::simd::Level;
@@ -118,7 +120,7 @@ pub struct Scratch {
     counts: Vec<Count>,
     narrow: Survey<u16>,
     wide: Survey<u32>,
-    slots: Vec<u32>,
+    slots: Slots,
 }
 
 impl Default for Scratch {
@@ -129,8 +131,20 @@ impl Default for Scratch {
             counts: Vec::new(),
             narrow: Survey::default(),
             wide: Survey::default(),
-            slots: Vec::new(),
+            slots: Slots::default(),
         }
+    }
+}
+
+impl Scratch {
+    /// How many bytes are kept, but for some thousands.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.numbers.bytes()
+            + self.counts.capacity() * size_of::<Count>()
+            + self.narrow.bytes()
+            + self.wide.bytes()
+            + self.slots.bytes()
     }
 }
 
@@ -138,7 +152,8 @@ impl Default for Scratch {
 ///
 /// # Errors
 /// [`Error::Argument`] for several channels, selected ids that do not ascend, or a block whose positions do not fit
-/// 32 bits: voxels must lie from -2^30 to below 2^30 - 1. [`Error::Limit`] for more than 2^32 vertices or 2^29 labels.
+/// 32 bits: voxels must lie from -2^30 to below 2^30 - 1. [`Error::Limit`] for more than 2^32 vertices of an object or
+/// 2^32 labels.
 pub fn extract<T: Label>(block: Block<'_, T>, select: &Select<'_>, scratch: &mut Scratch) -> Result<Surfaces> {
     extract_at(Level::best(), block, select, scratch)
 }
@@ -149,18 +164,122 @@ fn extract_at<T: Label>(
     select: &Select<'_>,
     scratch: &mut Scratch,
 ) -> Result<Surfaces> {
+    let plan = plan_at(level, block, select, scratch)?;
+    let mut positions = vec![[0; 3]; plan.vertices()];
+    let mut faces = vec![[0; 3]; plan.faces()];
+    let Contents { ids, vertex_offsets, face_offsets } = plan.write(&mut positions, &mut faces)?;
+    Ok(Surfaces { ids, vertex_offsets, face_offsets, positions, faces })
+}
+
+/// Which surfaces there are, and how large they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// As in [`Surfaces`].
+    pub ids: Vec<u64>,
+    /// As in [`Surfaces`].
+    pub vertex_offsets: Vec<usize>,
+    /// As in [`Surfaces`].
+    pub face_offsets: Vec<usize>,
+}
+
+/// The surfaces of a block, found but not yet written: for callers that have memory of their own for them.
+#[derive(Debug)]
+pub struct Plan<'s> {
+    level: Level,
+    start: [i32; 3],
+    contents: Contents,
+    next: Vec<Next>,
+    cases: &'s [Case; 256],
+    survey: Found<'s>,
+    slots: &'s mut Slots,
+}
+
+#[derive(Debug)]
+enum Found<'s> {
+    Narrow(&'s Survey<u16>),
+    Wide(&'s Survey<u32>),
+}
+
+/// Finds the surfaces of the selected labels of a block.
+///
+/// # Errors
+/// As for [`extract`].
+pub fn plan<'s, T: Label>(block: Block<'_, T>, select: &Select<'_>, scratch: &'s mut Scratch) -> Result<Plan<'s>> {
+    plan_at(Level::best(), block, select, scratch)
+}
+
+fn plan_at<'s, T: Label>(
+    level: Level,
+    block: Block<'_, T>,
+    select: &Select<'_>,
+    scratch: &'s mut Scratch,
+) -> Result<Plan<'s>> {
     check(&block, select)?;
     let Scratch { cases, numbers, counts, narrow, wide, slots } = scratch;
-    let done = match survey::survey(level, &block, select, cases, numbers, counts, narrow) {
+    let found = match survey::survey(level, &block, select, cases, numbers, counts, narrow) {
         // Rare: a block of noise, or a huge one.
-        Err(Stop::Labels) => survey::survey(level, &block, select, cases, numbers, counts, wide)
-            .map(|()| fill::fill(level, wide, block.start, cases, numbers.labels(), counts, slots)),
-        done => done.map(|()| fill::fill(level, narrow, block.start, cases, numbers.labels(), counts, slots)),
+        Err(Stop::Labels) => {
+            survey::survey(level, &block, select, cases, numbers, counts, wide).map(|()| Found::Wide(wide))
+        }
+        done => done.map(|()| Found::Narrow(narrow)),
     };
-    done.map_err(|stop| match stop {
-        Stop::Labels => Error::Limit("a block has more than 2^29 labels".into()),
+    let survey = found.map_err(|stop| match stop {
+        Stop::Labels => Error::Limit("a block has more than 2^32 labels".into()),
         Stop::Vertices => Error::Limit("an object has more than 2^32 vertices in a block".into()),
-    })
+    })?;
+    let (contents, next) = lay_out(numbers.labels(), counts);
+    Ok(Plan { level, start: block.start, contents, next, cases, survey, slots })
+}
+
+/// The order of the surfaces, and where those of each number begin.
+fn lay_out(labels: &[u64], counts: &[Count]) -> (Contents, Vec<Next>) {
+    let mut order: Vec<usize> = (1..counts.len()).filter(|&number| counts[number].faces > 0).collect();
+    order.sort_unstable_by_key(|&number| labels[number]);
+    let mut contents = Contents { ids: order.iter().map(|&number| labels[number]).collect(), ..Contents::default() };
+    let mut next = vec![Next::default(); counts.len()];
+    let mut end = Count::default();
+    for &number in &order {
+        contents.vertex_offsets.push(end.vertices);
+        contents.face_offsets.push(end.faces);
+        next[number] =
+            Next { vertex: 0, positions: end.vertices, face: end.faces, end: end.faces + counts[number].faces };
+        end.vertices += counts[number].vertices;
+        end.faces += counts[number].faces;
+    }
+    contents.vertex_offsets.push(end.vertices);
+    contents.face_offsets.push(end.faces);
+    (contents, next)
+}
+
+impl Plan<'_> {
+    /// Number of vertices of all surfaces.
+    #[must_use]
+    pub fn vertices(&self) -> usize {
+        self.contents.vertex_offsets.last().copied().unwrap_or(0)
+    }
+
+    /// Number of faces of all surfaces.
+    #[must_use]
+    pub fn faces(&self) -> usize {
+        self.contents.face_offsets.last().copied().unwrap_or(0)
+    }
+
+    /// Writes the positions and the faces of all surfaces, each behind the one before.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there is not as much room as [`Plan::vertices`] and [`Plan::faces`] say.
+    pub fn write(self, positions: &mut [[i32; 3]], faces: &mut [[u32; 3]]) -> Result<Contents> {
+        if positions.len() != self.vertices() || faces.len() != self.faces() {
+            return Err(Error::Argument("positions and faces must be as many as were planned".into()));
+        }
+        let Plan { level, start, contents, mut next, cases, survey, slots } = self;
+        let room = Room { positions, faces };
+        match survey {
+            Found::Narrow(survey) => fill::fill(level, survey, start, cases, slots, &mut next, room),
+            Found::Wide(survey) => fill::fill(level, survey, start, cases, slots, &mut next, room),
+        }
+        Ok(contents)
+    }
 }
 
 /// Why a block cannot be done.
@@ -185,9 +304,6 @@ fn check<T>(block: &Block<'_, T>, select: &Select<'_>) -> Result<()> {
                 "voxels must lie from -2^30 to below 2^30 - 1, but a block of {size} begins at {start}"
             )));
         }
-    }
-    if width > MOST_WIDE - 2 {
-        return Err(Error::Limit(format!("a block is at most 2^27 - 2 voxels wide, got {width}")));
     }
     if let Select::Only(ids) | Select::Except(ids) = select
         && !ids.is_sorted_by(|a, b| a < b)

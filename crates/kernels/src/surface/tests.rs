@@ -183,6 +183,17 @@ fn sheets_of_one_voxel_have_two_sides() {
 }
 
 #[test]
+fn far_apart_in_a_row() {
+    let mut data = vec![0u32; 900];
+    (data[100], data[899]) = (5, 5);
+    let all = whole(&data, [1, 1, 900]);
+    assert_eq!((euler(all.get(0)), volume6(all.get(0))), (4, 16));
+    let mut xs: Vec<i32> = all.positions.iter().map(|p| p[0]).collect();
+    xs.sort_unstable();
+    assert_eq!(xs, [200, 201, 201, 201, 201, 202, 1798, 1799, 1799, 1799, 1799, 1800]);
+}
+
+#[test]
 fn noise_is_closed_and_manifold() {
     for (seed, (shape, labels)) in [
         ([12, 11, 10], 2),
@@ -193,6 +204,8 @@ fn noise_is_closed_and_manifold() {
         ([1, 20, 20], 2),
         ([20, 1, 20], 3),
         ([20, 20, 1], 3),
+        // Several strips.
+        ([7, 70, 9], 3),
     ]
     .into_iter()
     .enumerate()
@@ -284,11 +297,18 @@ fn more_labels_than_16_bits_number() {
     let view = View::contiguous(&data, [1, 10, 9, 8]).unwrap();
     let block = Block { labels: view, start: [0; 3], closed: CLOSED };
     let mut scratch = Scratch::default();
-    let Scratch { cases, numbers, counts, wide, slots, .. } = &mut scratch;
+    let expected = whole(&data, [10, 9, 8]);
     for &level in Level::supported() {
+        let Scratch { cases, numbers, counts, wide, slots, .. } = &mut scratch;
         survey::survey(level, &block, &Select::All, cases, numbers, counts, wide).unwrap();
-        let surfaces = fill::fill(level, wide, [0; 3], cases, numbers.labels(), counts, slots);
-        assert_eq!(surfaces, whole(&data, [10, 9, 8]));
+        let (contents, mut next) = lay_out(numbers.labels(), counts);
+        let mut positions = vec![[0; 3]; expected.positions.len()];
+        let mut faces = vec![[0; 3]; expected.faces.len()];
+        fill::fill(level, wide, [0; 3], cases, slots, &mut next, Room { positions: &mut positions, faces: &mut faces });
+        assert_eq!(
+            (contents.ids, positions, faces),
+            (expected.ids.clone(), expected.positions.clone(), expected.faces.clone())
+        );
     }
 }
 

@@ -11,14 +11,14 @@ import numpy.typing as npt
 from precast import __version__
 from precast.dataset.links import link_parts
 from precast.dataset.objects import attributes, rewrite
-from precast.errors import FormatError, ObjectNotFoundError, StorageError
-from precast.findings import Finding, Severity
+from precast.errors import ObjectNotFoundError
+from precast.findings import Finding
 from precast.pipelines.mesh.frame import BITS
 from precast.pipelines.mesh.plan import MESH_DIRECTORY, MeshPlan
+from precast.pipelines.properties import former_columns, former_properties
 from precast.precomputed.mesh_info import MeshInfo
 from precast.precomputed.objects import INFO_KEY, PROVENANCE_KEY, SEGMENT_PROPERTIES_DIRECTORY, ObjectKind
-from precast.precomputed.segment_columns import ColumnTable, SegmentStatistics, build_properties, columns_of
-from precast.precomputed.segment_properties import SegmentProperties
+from precast.precomputed.segment_columns import ColumnTable, SegmentStatistics, build_properties
 from precast.precomputed.sharding import ShardingSpec
 from precast.storage import LocalStore, Store
 
@@ -53,16 +53,8 @@ def _columns(plan: MeshPlan) -> tuple[ColumnTable | None, list[Finding]]:
 
         columns, findings = read_columns(plan.options.csv, None)
         return columns, list(findings)
-    linked = plan.volume.info.segment_properties
-    if linked is None:
-        return None, []
-    where = f"{linked.rstrip('/')}/{INFO_KEY}"
-    try:
-        former = SegmentProperties.from_bytes(plan.volume.store.read(where), where=where)
-    except (ObjectNotFoundError, FormatError, StorageError) as error:
-        text = f"no columns can be taken over from the former segment properties: {error}"
-        return None, [Finding(code="PM103", severity=Severity.WARNING, where=where, message=text)]
-    return columns_of(former), []
+    former, missed = former_properties(plan.volume)
+    return former_columns(former), missed
 
 
 def write_mesh_info(plan: MeshPlan, store: Store, sharding: ShardingSpec | None) -> None:

@@ -34,18 +34,23 @@ FEWEST_FACES = 500
 """A level of so few faces needs no coarser one even if it lies in many cells."""
 RMS_SHARE = 0.5
 """Share of the error bound that the mean distance of a vertex's surroundings may reach on the finest level."""
+LEAST_REST = 0.125
+"""Share of the error bound below which it is not worth to simplify what blocks have simplified already."""
+SEAM_EDGES = 4
+"""How many edges from a seam a finest level may still change."""
 STEPS = (4, 8)
 """A level has this many times fewer faces than the finer one before it is cut; the second if cutting adds too many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some pieces of an object: a node of the octree of blocks."""
+    """Some pieces of an object: a node of the octree of blocks; ``raw`` if its block left it as it was."""
 
     code: int
     faces: int
     error_nm: float
     load: Callable[[], list[Mesh]]
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,12 +120,15 @@ class _Goal:
         Bounds of the distance to the parts that it is made from, at most and on the average around a vertex.
     target
         From the faces of a group to those that are wanted; 0 for as few as the bound allows.
+    seams_only
+        Whether only the surroundings of what blocks share may change: the rest has been simplified as far.
     """
 
     level: int
     max_error_nm: float
     max_rms_nm: float
     target: Callable[[int], int]
+    seams_only: bool = False
 
 
 def _simplify(parts: Sequence[Part], frame: Frame, shelf: Shelf, goal: _Goal, rules: LevelRules) -> Stage:
@@ -130,18 +138,20 @@ def _simplify(parts: Sequence[Part], frame: Frame, shelf: Shelf, goal: _Goal, ru
     groups = group(parts, rules.group_faces)
     for nodes in groups:
         pieces = [piece for node in nodes for piece in node.load()]
-        (positions, faces), cavities = kernels.weld_meshes(pieces, fill_cavities=rules.fill_cavities)
-        filled += cavities
+        welded = kernels.weld_meshes(pieces, fill_cavities=rules.fill_cavities)
+        filled += welded.filled
         del pieces
         positions, faces, error = kernels.simplify_mesh(
-            positions,
-            faces,
+            welded.positions,
+            welded.faces,
             unit_nm=frame.unit_nm,
             max_error_nm=goal.max_error_nm,
             max_rms_nm=goal.max_rms_nm,
-            target_faces=goal.target(len(faces)),
+            target_faces=goal.target(len(welded.faces)),
             patch=0,
             snap=snap,
+            near=welded.seams if goal.seams_only else None,
+            edges=SEAM_EDGES,
         )
         before = max(node.error_nm for node in nodes)
         keep = shelf.put([positions, faces], in_memory=len(groups) == 1)
@@ -215,11 +225,15 @@ def finest(parts: Sequence[Part], frame: Frame, rules: LevelRules, shelf: Shelf)
     used = max(part.error_nm for part in parts)
     rest = max(0.0, rules.max_error_nm - used - frame.cutting(rules.max_error_nm).error_nm)
     budget = rules.faces or 0
+    simplified = not budget and not any(part.raw for part in parts)
+    if simplified and rest < LEAST_REST * rules.max_error_nm:
+        rest = 0.0
     goal = _Goal(
         level=0,
         max_error_nm=rest,
         max_rms_nm=RMS_SHARE * rules.max_error_nm,
         target=lambda faces: -(-budget * faces // total) if budget else 0,
+        seams_only=simplified,
     )
     return _simplify(parts, frame, shelf, goal, rules)
 
@@ -323,9 +337,9 @@ def _cut(stage: Stage, grid: Grid, level: int, shelf: Shelf) -> Level:
     order = close_cells([(np.array(list(by_cell), np.uint32), np.zeros(len(by_cell), np.uint8))])[0]
     streams, count = [], 0
     for cell in order:
-        joined, _ = kernels.weld_meshes([mesh for keep in by_cell[cell][1] for mesh in _loader(keep)()])
-        streams.append(kernels.draco_encode(*joined))
-        count += len(joined[1])
+        joined = kernels.weld_meshes([mesh for keep in by_cell[cell][1] for mesh in _loader(keep)()])
+        streams.append(kernels.draco_encode(joined.positions, joined.faces))
+        count += len(joined.faces)
     masks = np.array([by_cell[cell][0] for cell in order], np.uint8)
     return Level(count, stage.error_nm, np.array(order, np.uint32).reshape(-1, 3), masks, streams)
 

@@ -209,10 +209,10 @@ class _Run:
         pieces = self._pieces(files)
         files, pieces = self._rescue(files, pieces)
         objects, names = self._objects(files, pieces)
-        progress.phase("writing", 0)
         sharding = None
         if plan.options.format == "multires" and not plan.options.unsharded:
             size = int(objects["fragment_bytes"].sum() + objects["manifest_bytes"].sum())
+            progress.phase("writing", size)
             sharding = choose_mesh_sharding(len(objects), size)
             self._shards(sharding, objects, names)
         written = 0
@@ -442,4 +442,6 @@ class _Run:
         file_of = np.array([number[name] for name in names], np.int64)
         for which in np.unique(shard).tolist():
             mine = shard == np.uint64(which)
-            ShardTask(spec, which, tuple(files), objects[mine], file_of[mine]).run(self.places)
+            part = objects[mine]
+            ShardTask(spec, which, tuple(files), part, file_of[mine]).run(self.places)
+            self.progress.advance(int(part["fragment_bytes"].sum() + part["manifest_bytes"].sum()))

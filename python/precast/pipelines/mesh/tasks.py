@@ -202,7 +202,8 @@ class ObjectTask:
             file.writelines(fragments)
             file.write(manifest)
         size = sum(map(len, fragments))
-        return _record(segment, at, size, len(manifest), built)
+        cut_nm = built.grid.cutting.error_nm
+        return _record(segment, at, (size, len(manifest)), built, built.levels[0].error_nm + cut_nm)
 
     def _parts(self, mine: Array, spool: Path) -> tuple[list[Part], int]:
         """Return an object's pieces, a part per block, and the scale that they are from."""
@@ -212,7 +213,9 @@ class ObjectTask:
             scales.add(more["scale"])
             f0, f1 = arrays["face_offsets"][number : number + 2].tolist()
             loader = _PieceLoader(spool, self.files[which], number)
-            parts.append(Part(more["code"], f1 - f0, float(arrays["errors_nm"][number]), loader))
+            error_nm = float(arrays["errors_nm"][number])
+            raw = error_nm == 0 and self.plan.is_small(int(mine["id"][0]), more["scale"])
+            parts.append(Part(more["code"], f1 - f0, error_nm, loader, raw))
         if len(scales) != 1:
             raise FormatError(f"its pieces are from several scales: {sorted(scales)}")
         return parts, scales.pop()
@@ -232,7 +235,7 @@ class ObjectTask:
         built.levels.append(Level(stage.faces, stage.error_nm, cells, octants, [b""] * len(names)))
         manifest = legacy_meshes.manifest_to_bytes(names)
         _put(places.store, legacy_meshes.manifest_name(segment), manifest, ObjectKind.LEGACY_MANIFEST)
-        return _record(segment, 0, size, len(manifest), built)
+        return _record(segment, 0, (size, len(manifest)), built, stage.error_nm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,19 +289,18 @@ def lod_scales(built: Levels, frame: Frame) -> list[float]:
     return scales
 
 
-def _record(segment: int, at: int, fragment_bytes: int, manifest_bytes: int, built: Levels) -> tuple[Any, ...]:
+def _record(segment: int, at: int, sizes: tuple[int, int], built: Levels, error_nm: float) -> tuple[Any, ...]:
     return (
         segment,
         at,
-        fragment_bytes,
-        manifest_bytes,
+        *sizes,
         built.levels[0].faces,
         sum(level.faces for level in built.levels),
         sum(len(level.fragments) for level in built.levels),
         len(built.levels),
         built.open_vertices,
         built.filled,
-        built.levels[0].error_nm,
+        error_nm,
         built.area_nm2,
         built.volume_nm3,
     )

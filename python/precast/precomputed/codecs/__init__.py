@@ -39,8 +39,21 @@ def codec_for(encoding: str, options: CodecOptions) -> Codec:
     return _TABLE[encoding](options)
 
 
-def codec_of_scale(scale: ScaleInfo, data_type: str, num_channels: int) -> Codec:
-    """Return the codec that reads and writes the chunks of a scale."""
+def codec_of_scale(scale: ScaleInfo, data_type: str, num_channels: int, *, reading: bool = False) -> Codec:
+    """Return the codec of the chunks of a scale.
+
+    Parameters
+    ----------
+    scale, data_type, num_channels
+        What the chunks are.
+    reading
+        Allow what precast reads but does not write.
+
+    Raises
+    ------
+    UsageError
+        If the encoding cannot hold such chunks.
+    """
     options = CodecOptions(
         data_type=data_type,
         num_channels=num_channels,
@@ -48,5 +61,6 @@ def codec_of_scale(scale: ScaleInfo, data_type: str, num_channels: int) -> Codec
         block_size=scale.compressed_segmentation_block_size,
         jpeg_quality=scale.jpeg_quality,
         png_level=scale.png_level,
+        reading=reading,
     )
     return codec_for(scale.encoding, options)

@@ -18,7 +18,10 @@ __all__ = ["Codec", "CodecOptions"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodecOptions:
-    """All that a codec depends on; vectors are x, y, z."""
+    """All that a codec depends on; vectors are x, y, z.
+
+    ``reading`` allows what precast does not write but others may have written.
+    """
 
     data_type: str
     num_channels: int
@@ -26,6 +29,7 @@ class CodecOptions:
     block_size: Vec3 | None = None
     jpeg_quality: int | None = None
     png_level: int | None = None
+    reading: bool = False
 
 
 class Codec(ABC):
@@ -46,10 +50,15 @@ class Codec(ABC):
     def __init__(self, options: CodecOptions) -> None:
         self.options = options
         self.check()
+        if not options.reading:
+            self.check_writing()
 
     @abstractmethod
     def check(self) -> None:
-        """Raise ``UsageError`` if the options cannot be encoded."""
+        """Raise ``UsageError`` if the encoding cannot hold such chunks at all."""
+
+    def check_writing(self) -> None:  # noqa: B027  # most codecs have nothing to add
+        """Raise ``UsageError`` for what can be read but must not be written."""
 
     @abstractmethod
     def encode_slab(

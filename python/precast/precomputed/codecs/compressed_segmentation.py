@@ -23,13 +23,17 @@ class CompressedSegmentationCodec(Codec):
     name = "compressed_segmentation"
 
     def check(self) -> None:
-        """Refuse other dtypes, huge blocks, and sizes whose worst case does not fit the 24-bit offsets."""
+        """Refuse other dtypes."""
         o = self.options
         if o.data_type not in ("uint32", "uint64"):
             raise UsageError(
                 f"compressed_segmentation holds uint32 and uint64 labels, not {o.data_type}",
                 hint="use --encoding raw, or --kind segmentation for labels in a small integer type",
             )
+
+    def check_writing(self) -> None:
+        """Refuse huge blocks, and sizes whose worst case does not fit the 24-bit offsets."""
+        o = self.options
         block = self.block_size
         if block.volume > 65536:
             raise UsageError(

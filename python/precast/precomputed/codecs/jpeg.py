@@ -24,13 +24,17 @@ class JpegCodec(Codec):
     lossy = True
 
     def check(self) -> None:
-        """Refuse other dtypes and channels, and chunks whose picture is too tall."""
+        """Refuse other dtypes and channels."""
         o = self.options
         if o.data_type != "uint8" or o.num_channels not in (1, 3):
             raise UsageError(
                 f"jpeg holds uint8 images of 1 or 3 channels, not {o.data_type} with {o.num_channels}",
                 hint="use --encoding raw (any dtype) or png (uint8, uint16)",
             )
+
+    def check_writing(self) -> None:
+        """Refuse chunks whose picture is too tall."""
+        o = self.options
         if o.chunk_size.x > MAX_SIDE or o.chunk_size.y * o.chunk_size.z > MAX_SIDE:
             raise UsageError(
                 f"a jpeg chunk is a picture of x by y*z pixels with at most {MAX_SIDE} a side; "

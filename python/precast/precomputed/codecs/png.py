@@ -23,17 +23,23 @@ class PngCodec(Codec):
     compressed = True
 
     def check(self) -> None:
-        """Refuse what the viewer cannot show: other dtypes, and 16 bits with several channels."""
+        """Refuse other dtypes and more than four channels."""
         o = self.options
-        allowed = (o.data_type == "uint8" and 1 <= o.num_channels <= 4) or (
-            o.data_type == "uint16" and o.num_channels == 1
+        if o.data_type not in ("uint8", "uint16") or not 1 <= o.num_channels <= 4:
+            self._refuse()
+
+    def check_writing(self) -> None:
+        """Refuse what the viewer cannot show: 16 bits with several channels."""
+        if self.options.data_type == "uint16" and self.options.num_channels > 1:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        o = self.options
+        raise UsageError(
+            f"png holds uint8 with 1 to 4 channels, or uint16 with one (viewers scramble 16-bit colour), "
+            f"not {o.data_type} with {o.num_channels}",
+            hint="use --encoding raw",
         )
-        if not allowed:
-            raise UsageError(
-                f"png holds uint8 with 1 to 4 channels, or uint16 with one (viewers scramble 16-bit colour), "
-                f"not {o.data_type} with {o.num_channels}",
-                hint="use --encoding raw",
-            )
 
     def encode_slab(
         self, data: npt.NDArray[Any], *, gzip_level: int | None, skip_zero: bool, threads: int

@@ -1,0 +1,97 @@
+"""Find the files of a dataset on a local disk that belong to none of its parts."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from precast.checks.part_rules import FILES, Files
+from precast.checks.presence import NAME, PACKED_SUFFIXES
+from precast.checks.shard_rules import is_obsolete
+from precast.findings import Finding
+from precast.precomputed.objects import INFO_KEY, LABEL_TABLE_KEY, PROVENANCE_KEY
+from precast.storage import LocalStore
+
+__all__ = ["Belongs", "check_files", "in_annotations", "in_meshes", "in_properties", "in_scale", "in_skeletons"]
+
+Belongs = Callable[[str], bool]
+"""Whether a file belongs to a part, by its name inside the part's directory, without ``.gz``."""
+
+TEMPORARY = re.compile(
+    r"(^|/)(\..*\.part|\.[^/]*\.(tmp|temp|swp)|[^/]*(\.tmp|\.temp|\.part|\.partial|~|\.gstmp|_\.gstmp))$"
+)
+ID = re.compile(r"\d+")
+MESH_FILE = re.compile(r"\d+(\.index)?|\d+:\d+(:.*)?")
+CELL = re.compile(r"-?\d+(_-?\d+)*")
+
+
+def in_scale(name: str) -> bool:
+    """Tell whether it is a chunk or a shard."""
+    for suffix in PACKED_SUFFIXES:
+        name = name.removesuffix(suffix)
+    flat = name.replace("/", "_") if name.count("/") == 2 else name
+    return name.endswith(".shard") or NAME.fullmatch(flat) is not None or is_obsolete(name)
+
+
+def in_meshes(name: str) -> bool:
+    """Tell whether it is a manifest, a fragment with a usual name, a shard, or a spatial index of cloud-volume."""
+    return name == INFO_KEY or name.endswith((".shard", ".spatial")) or MESH_FILE.fullmatch(name) is not None
+
+
+def in_skeletons(name: str) -> bool:
+    """Tell whether it is a skeleton, a shard, or a spatial index of cloud-volume."""
+    return name == INFO_KEY or name.endswith((".shard", ".spatial")) or ID.fullmatch(name) is not None
+
+
+def in_annotations(name: str) -> bool:
+    """Tell whether it is a value or a shard of some index."""
+    last = name.rpartition("/")[2]
+    return name == INFO_KEY or ("/" in name and (last.endswith(".shard") or CELL.fullmatch(last) is not None))
+
+
+def in_properties(name: str) -> bool:
+    """Tell whether it is the info."""
+    return name == INFO_KEY
+
+
+def check_files(store: LocalStore, parts: Mapping[str, Belongs], *, skip: tuple[str, ...] = ()) -> list[Finding]:
+    """Return findings about files that belong to nothing.
+
+    Parameters
+    ----------
+    store
+        The dataset.
+    parts
+        Directories of its parts, and what belongs there.
+    skip
+        Directories that are not looked into.
+    """
+    groups: dict[str, Files] = {}
+    for name in _walk(store.root):
+        folder = next((f for f in (*parts, *skip) if name.startswith(f"{f}/")), None)
+        if folder in skip or name in parts:  # a directory of which only a broken link is left
+            continue
+        plain = name.removesuffix(".gz")
+        if folder is None:
+            group = name.partition("/")[0] if "/" in name else "."
+            known = plain in (INFO_KEY, PROVENANCE_KEY, LABEL_TABLE_KEY) or plain.startswith(f"{PROVENANCE_KEY}.")
+        else:
+            group = folder
+            known = parts[folder](plain.removeprefix(f"{folder}/"))
+        if known:
+            continue
+        files = groups.setdefault(group, Files(group))
+        (files.temporary if TEMPORARY.search(name) else files.stray).add(name, "")
+    return [finding for group in sorted(groups) for finding in FILES.run(groups[group])]
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Yield all files below a directory, hidden ones too, in a fixed order."""
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        inside = Path(folder).relative_to(root).as_posix()
+        prefix = "" if inside == "." else f"{inside}/"
+        for name in sorted(files):
+            yield prefix + (name.replace("%3A", ":") if os.name == "nt" else name)

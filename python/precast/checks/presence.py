@@ -1,0 +1,181 @@
+"""Which chunks of a scale are there: from the names of files, or from the indices of shards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
+
+from precast import kernels
+from precast.checks.chunk_rules import ABSENT, BROKEN, PACKED, STORED, UNREADABLE, ScaleSurvey
+from precast.checks.shard_rules import SHARD_FILE, SHARD_FOLDER, ShardFile, ShardFolder, read_shard, shard_number
+from precast.checks.work import in_threads
+from precast.dataset.volume import Scale
+from precast.errors import AccessDeniedError, FormatError, StorageError
+from precast.findings import Finding
+from precast.geometry import Vec3
+from precast.storage import ObjectStat
+
+__all__ = ["find_chunks"]
+
+NAME = re.compile(r"(-?\d+)-(-?\d+)_(-?\d+)-(-?\d+)_(-?\d+)-(-?\d+)")
+PACKED_SUFFIXES = (".br", ".zstd", ".xz", ".bz2", ".lzma")
+
+
+def find_chunks(scale: Scale, survey: ScaleSurvey, threads: int) -> list[Finding]:
+    """Enter into a survey which chunks are stored, and return what is wrong with the shards that hold them."""
+    try:
+        objects = list(scale.objects())
+    except (AccessDeniedError, StorageError) as error:
+        survey.unreadable.add(survey.where, error.message)
+        survey.states[:] = UNREADABLE
+        return []
+    survey.objects = len(objects)
+    survey.stored_bytes = sum(stat.size for stat in objects)
+    if scale.info.sharding is not None:
+        return _from_shards(scale, survey, objects, threads)
+    _from_names(scale, survey, objects)
+    return []
+
+
+# ---- one file per chunk
+
+
+def _from_names(scale: Scale, survey: ScaleSurvey, objects: Sequence[ObjectStat]) -> None:
+    odd: list[tuple[str, Vec3]] = []
+    other_sizes = scale.info.other_chunk_sizes
+    for stat in objects:
+        name, nested = _flat(stat.key.removeprefix(f"{scale.info.key}/"))
+        suffix = next((suffix for suffix in PACKED_SUFFIXES if name.endswith(suffix)), "")
+        match = NAME.fullmatch(name.removesuffix(suffix))
+        if match is None:
+            continue  # what else lies there is told by a rule about files
+        x0, x1, y0, y1, z0, z1 = (int(group) for group in match.groups())
+        begin, end = Vec3(x0, y0, z0), Vec3(x1, y1, z1)
+        cell = _cell(scale, begin, end)
+        if cell is None:
+            if not any(_fits(scale, size, begin, end) for size in other_sizes):
+                odd.append((stat.key, begin))
+            continue
+        at = (cell.z, cell.y, cell.x)
+        if survey.states[at] != ABSENT:
+            survey.twice.add(stat.key, "is stored both as it is and as .gz")
+        elif nested:
+            survey.nested.add(stat.key, f"is the chunk {name}, in a folder of its own")
+            survey.states[at] = PACKED
+        elif suffix:
+            survey.packed.add(stat.key, f"is packed as {suffix}, which precast does not read")
+            survey.states[at] = PACKED
+        elif stat.size == 0:
+            survey.zero_length.add(stat.key, "has no bytes")
+            survey.states[at] = BROKEN
+        else:
+            survey.states[at] = STORED
+    for key, begin in odd:
+        relative = begin.minus(scale.info.voxel_offset)
+        cell = relative.floordiv(scale.info.chunk_size)
+        inside = all(0 <= n < count for n, count in zip(cell, scale.info.grid, strict=True))
+        if inside and survey.states[cell.z, cell.y, cell.x] == ABSENT:
+            survey.misnamed.add(
+                key, f"is no name of a chunk; {scale.info.chunk_name(cell)}, which it covers, is absent"
+            )
+        else:
+            survey.leftover.add(key, "is not the name of a chunk of this scale")
+
+
+def _flat(name: str) -> tuple[str, bool]:
+    """Return a name as readers ask for it, and whether it was laid in a folder per axis."""
+    parts = name.split("/")
+    return ("_".join(parts), True) if len(parts) == 3 else (name, False)
+
+
+def _cell(scale: Scale, begin: Vec3, end: Vec3) -> Vec3 | None:
+    relative = begin.minus(scale.info.voxel_offset)
+    cell = relative.floordiv(scale.info.chunk_size)
+    if not all(0 <= n < count for n, count in zip(cell, scale.info.grid, strict=True)):
+        return None
+    box = scale.info.chunk_box(cell)
+    return cell if (box.start, box.stop) == (begin, end) else None
+
+
+def _fits(scale: Scale, size: Vec3, begin: Vec3, end: Vec3) -> bool:
+    box = scale.info.box
+    relative = begin.minus(box.start)
+    whole = all(n >= 0 and n % c == 0 for n, c in zip(relative, size, strict=True))
+    return whole and end == begin.plus(size).map(min, box.stop)
+
+
+# ---- shards
+
+
+def _from_shards(scale: Scale, survey: ScaleSurvey, objects: Sequence[ObjectStat], threads: int) -> list[Finding]:
+    spec = scale.info.sharding
+    assert spec is not None  # the caller looked
+    folder = ShardFolder.of(scale.info.key, objects, spec)
+    findings = SHARD_FOLDER.run(folder)
+    good = [stat for stat in objects if not stat.gzipped and shard_number(stat.key, spec) is not None]
+
+    def one(stat: ObjectStat) -> ShardFile | str:
+        try:
+            return read_shard(scale.store, stat, spec)
+        except (AccessDeniedError, StorageError, FormatError) as error:
+            return error.message
+
+    # of these shards the keys are unknown: what they hold is neither there nor absent
+    unknown: dict[int, list[int] | None] = {}
+    for key in (*folder.misnamed, *folder.gzipped):
+        with suppress(ValueError):
+            unknown[int(key.rpartition("/")[2].removesuffix(".shard"), 16)] = None
+    for stat, shard in zip(good, in_threads(one, good, threads), strict=True):
+        if isinstance(shard, str):
+            survey.unreadable.add(stat.key, shard)
+            unknown[shard_number(stat.key, spec) or 0] = None
+            continue
+        findings += SHARD_FILE.run(shard)
+        _enter(scale, survey, shard)
+        if shard.unknown != []:
+            unknown[shard.number] = shard.unknown
+    if unknown:
+        _mark_unknown(scale, survey, unknown)
+    return findings
+
+
+def _enter(scale: Scale, survey: ScaleSurvey, shard: ShardFile) -> None:
+    """Enter the chunks of one shard."""
+    grid = scale.info.grid
+    for keys, state in ((np.array(shard.spoiled, np.uint64), BROKEN), (shard.keys, STORED)):
+        try:
+            cells = kernels.morton_cells(keys, grid)
+        except FormatError:
+            good = np.array([_is_cell(int(key), grid) for key in keys], bool)
+            wrong = keys[~good]
+            if state == STORED:
+                text = f"the key {wrong[0]} is that of no chunk of the grid {grid}"
+                survey.no_cell.add(shard.where, text, len(wrong))
+            cells = kernels.morton_cells(keys[good], grid)
+        x, y, z = cells.astype(np.intp).reshape(-1, 3).T
+        survey.states[z, y, x] = state
+
+
+def _is_cell(key: int, grid: Vec3) -> bool:
+    try:
+        kernels.morton_cells(np.array([key], np.uint64), grid)
+    except FormatError:
+        return False
+    return True
+
+
+def _mark_unknown(scale: Scale, survey: ScaleSurvey, unknown: dict[int, list[int] | None]) -> None:
+    """Mark the chunks that would stand in indices that cannot be read."""
+    assert scale.info.sharding is not None  # there are shards
+    for z, plane in enumerate(survey.states):  # a view
+        y, x = np.nonzero(plane == ABSENT)
+        cells = np.stack([x, y, np.full(len(x), z)], axis=1)
+        shards, minishards = scale.info.sharding.place(kernels.morton_codes(cells, scale.info.grid))
+        for shard, which in unknown.items():
+            lost = shards == np.uint64(shard)
+            if which is not None:
+                lost &= np.isin(minishards, np.array(which, np.uint64))
+            plane[y[lost], x[lost]] = UNREADABLE

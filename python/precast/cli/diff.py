@@ -1,0 +1,52 @@
+"""``precast diff``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from precast.checks import DiffOptions, DiffReport, diff
+from precast.cli.fields import from_dataclass, given, output_options
+from precast.cli.findings import grouped_text
+from precast.cli.progress import progress_for
+from precast.cli.render import document
+from precast.execution.memory import share_heaps
+
+__all__ = ["command"]
+
+EXIT_FINDINGS = 1
+
+
+@click.command("diff")
+@click.argument("a", type=click.Path())
+@click.argument("b", type=click.Path())
+@from_dataclass(DiffOptions)
+@output_options
+def command(a: str, b: str, *, as_json: bool, quiet: bool, **values: Any) -> int:
+    """Compare the datasets A and B: voxels of every scale, whatever their chunks and encodings, and objects of parts.
+
+    Exit code 1 if they differ.
+    """
+    share_heaps()
+    options = DiffOptions(**given(values))
+    with progress_for(quiet=quiet or as_json) as progress:
+        report = diff(a, b, options, progress=progress)
+    if as_json:
+        click.echo(document("diff", report.to_json(), report.findings, ok=report.equal))
+    elif not quiet:
+        click.echo(text(report))
+    return 0 if report.equal else EXIT_FINDINGS
+
+
+def text(report: DiffReport) -> str:
+    """Return the report for a terminal."""
+    lines = [f"a: {report.a}", f"b: {report.b}"]
+    for scale in report.scales:
+        if scale.by_digest:
+            what = "digests in provenance are equal" if scale.equal else "digests in provenance differ"
+        else:
+            what = f"{scale.differ} of {scale.compared} voxels differ"
+        lines.append(f"  {scale.key}: {what}")
+    lines += ["", grouped_text(report.findings) if report.findings else "no difference"]
+    return "\n".join(lines)
