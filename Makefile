@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 RUST   := $(shell find crates -name '*.rs' -not -path '*/target/*' -not -path '*/fuzz/*' 2>/dev/null) Cargo.toml Cargo.lock
 
-.PHONY: demo test check format bench bench-table wheel fuzz lock clean
+.PHONY: demo picture test check format bench bench-table wheel fuzz lock clean
 
 demo: $(STAMP)
 	rm -rf demo
@@ -17,6 +17,17 @@ demo: $(STAMP)
 	$(BIN)/precast inspect demo/em
 	@echo
 	@echo "Two precomputed volumes are in demo/labels and demo/em; the meshes and properties of all objects are in demo/labels too."
+	@echo "To see them in a browser, without internet:"
+	@echo
+	@echo "    $(BIN)/precast view demo"
+	@echo
+	@echo "While that runs this link shows them too:"
+	@echo
+	@$(BIN)/precast link demo --quiet --base-url http://127.0.0.1:9000 --viewer http://127.0.0.1:9000/v/view/
+
+# the picture in the README; needs Chromium
+picture: demo
+	$(BIN)/precast snapshot demo/em demo/labels -o docs/images/demo.png --size 860x430 --layout xy-3d --overwrite
 
 test: $(STAMP)
 	cargo test --workspace --profile quick --locked --quiet

@@ -236,11 +236,29 @@ def _handler(data: Path, client: Path, log: list[Request], over: threading.Event
 
 
 @contextmanager
+def _page(chromium: str, size: tuple[int, int]) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield browser.new_page(viewport={"width": size[0], "height": size[1]})
+        browser.close()
+
+
+@contextmanager
+def open_page(size: tuple[int, int] = (WIDTH, HEIGHT)) -> Iterator[Viewer]:
+    """Give a page for a viewer that somebody else serves; its requests are whole addresses."""
+    with _page(need_browser(), size) as page:
+        viewer = Viewer(page, "", Path())
+        page.on("request", lambda request: viewer.requests.append(Request(request.url, 0, 0)))
+        _listen(page, viewer.problems)
+        yield viewer
+
+
+@contextmanager
 def open_viewer(data: Path) -> Iterator[Viewer]:
     """Serve a folder at ``/data/`` and give a page of the viewer that can read it."""
     chromium = need_browser()
-    from playwright.sync_api import sync_playwright
-
     log: list[Request] = []
     over = threading.Event()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(data, _client(), log, over))
@@ -248,13 +266,10 @@ def open_viewer(data: Path) -> Iterator[Viewer]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        with _page(chromium, (WIDTH, HEIGHT)) as page:
             viewer = Viewer(page, f"http://127.0.0.1:{server.server_address[1]}", data, log)
             _listen(page, viewer.problems)
             yield viewer
-            browser.close()
     finally:
         over.set()
         server.shutdown()

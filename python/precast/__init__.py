@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from precast.geometry import Box, Vec3, VoxelSize
     from precast.hosting.link import LinkOptions, LinkSummary, link
     from precast.hosting.server import DataServer, ServeOptions, serve
+    from precast.hosting.snapshot import SnapshotOptions, SnapshotSummary, snapshot
+    from precast.hosting.state import ViewOptions
+    from precast.hosting.view import View, view
     from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
     from precast.pipelines.export import ExportOptions, ExportSummary, export
     from precast.pipelines.mesh import MeshOptions, MeshPlan, MeshSummary, mesh, plan_meshing
@@ -55,8 +58,12 @@ __all__ = [
     "Scale",
     "SegmentMesh",
     "ServeOptions",
+    "SnapshotOptions",
+    "SnapshotSummary",
     "SurfaceMap",
     "Vec3",
+    "View",
+    "ViewOptions",
     "Volume",
     "VolumeMeshes",
     "VoxelSize",
@@ -76,6 +83,8 @@ __all__ = [
     "properties",
     "sample",
     "serve",
+    "snapshot",
+    "view",
 ]
 
 # Module and attribute; no attribute: the module itself.
@@ -117,6 +126,12 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "ServeOptions": ("precast.hosting.server", "ServeOptions"),
     "DataServer": ("precast.hosting.server", "DataServer"),
     "serve": ("precast.hosting.server", "serve"),
+    "SnapshotOptions": ("precast.hosting.snapshot", "SnapshotOptions"),
+    "SnapshotSummary": ("precast.hosting.snapshot", "SnapshotSummary"),
+    "snapshot": ("precast.hosting.snapshot", "snapshot"),
+    "View": ("precast.hosting.view", "View"),
+    "ViewOptions": ("precast.hosting.state", "ViewOptions"),
+    "view": ("precast.hosting.view", "view"),
     "CheckOptions": ("precast.checks", "CheckOptions"),
     "DiffOptions": ("precast.checks", "DiffOptions"),
     "DiffReport": ("precast.checks", "DiffReport"),

@@ -208,7 +208,7 @@ def test_the_whole_is_in_view_and_fills_its_panel(extent: Extent, layout: str, s
     """Corners of the box are projected as the viewer does it: pixels in slices, perspective in 3-D."""
     frame = Frame([extent])
     window = (1600, 1000)
-    slices, deep = frame.scales(layout, 1, window, side_panel=side_panel)
+    slices, deep = frame.scales(layout, 1, frame.room(window, bars=True, side_panel=side_panel))
     smallest = float(min(frame.voxel))
     size = [float(high - low) / smallest for low, high in zip(frame.lower, frame.upper, strict=True)]
     width, height = 1300.0 if side_panel else 1600.0, 954.0

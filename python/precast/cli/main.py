@@ -26,6 +26,8 @@ VERBS = {
     "mesh": "precast.cli.mesh",
     "inspect": "precast.cli.inspect",
     "properties": "precast.cli.properties",
+    "view": "precast.cli.view",
+    "snapshot": "precast.cli.snapshot",
     "serve": "precast.cli.serve",
     "export": "precast.cli.export",
     "check": "precast.cli.check",

@@ -8,7 +8,8 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
 
 import click
 
@@ -62,6 +63,19 @@ def text(server: DataServer) -> str:
     return "\n".join(lines)
 
 
+class Served(Protocol):
+    """What works from when it is made until it is closed."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None, /
+    ) -> None: ...
+
+
+S = TypeVar("S", bound=Served)
+
+
 class _EndError(Exception):
     """Somebody asked this process to end."""
 
@@ -70,7 +84,7 @@ def _end(*_: object) -> None:
     raise _EndError
 
 
-def until_ended(start: Callable[[], DataServer], announce: Callable[[DataServer], None]) -> int:
+def until_ended(start: Callable[[], S], announce: Callable[[S], None]) -> int:
     """Start a server, say so, let it work until Ctrl-C or SIGTERM, close it and return the exit code."""
     signal.signal(signal.SIGTERM, _end)
     try:

@@ -97,15 +97,19 @@ class Frame:
             for at, low, high, edge in zip(position, self.lower, self.upper, self.voxel, strict=True)
         )
 
-    def scales(self, layout: str, zoom: float, window: tuple[int, int], *, side_panel: bool) -> tuple[float, float]:
+    @staticmethod
+    def room(window: tuple[int, int], *, bars: bool, side_panel: bool) -> tuple[int, int]:
+        """Return the width and height of what bars and the side panel leave to the panels."""
+        return window[0] - (SIDE_PANEL if side_panel else 0), window[1] - (BARS if bars else 0)
+
+    def scales(self, layout: str, zoom: float, room: tuple[int, int]) -> tuple[float, float]:
         """Return voxels per pixel in slices and per height of the 3-D panel, so that everything is in view.
 
         A voxel is one of the smallest edge. ``zoom`` 2 shows half of everything.
         """
         smallest = float(min(self.voxel))
         size = [float(high - low) / smallest for low, high in zip(self.lower, self.upper, strict=True)]
-        width = float(window[0] - (SIDE_PANEL if side_panel else 0))
-        height = float(window[1] - BARS)
+        width, height = map(float, room)
         if layout.startswith("4panel"):
             width, height = width / 2, height / 2
         elif layout.endswith("-3d"):

@@ -70,14 +70,12 @@ def find_places(paths: Sequence[str | os.PathLike[str]]) -> tuple[tuple[Place, .
     Raises
     ------
     UsageError
-        If there is no path, or one cannot be served.
+        If a path cannot be served.
     ObjectNotFoundError
         If a path does not exist.
     FormatError
         If a ``precast.json`` cannot be read.
     """
-    if not paths:
-        raise UsageError("there is nothing to serve", hint="name at least one dataset")
     places: list[Place] = []
     findings: list[Finding] = []
     taken = set(RESERVED)

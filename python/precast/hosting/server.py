@@ -156,7 +156,7 @@ class DataServer:
     ----------
     paths
         Datasets, collections (directories with ``precast.json``), directories of datasets. Each is served under its
-        base name; where two have the same, the later ones get a number.
+        base name; where two have the same, the later ones get a number. There may be none: pages can be put there.
     options
         How; its defaults if None.
 
@@ -313,8 +313,16 @@ def serve(
         A dataset, a collection or a directory of datasets, or several of them.
     options
         How; by default at port 9000 of this machine, for this machine alone.
+
+    Raises
+    ------
+    UsageError
+        If there is no path, or as :class:`DataServer` does.
     """
-    return DataServer([paths] if isinstance(paths, str | os.PathLike) else list(paths), options)
+    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not named:
+        raise UsageError("there is nothing to serve", hint="name at least one dataset")
+    return DataServer(named, options)
 
 
 _running: weakref.WeakSet[DataServer] = weakref.WeakSet()

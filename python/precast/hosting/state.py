@@ -120,6 +120,7 @@ def build_state(
     options: ViewOptions | None = None,
     *,
     window: tuple[int, int] = WINDOW,
+    bare: bool = False,
     title: str = "",
 ) -> ViewerState:
     """Build the state of a viewer that shows datasets.
@@ -132,6 +133,8 @@ def build_state(
         See :class:`ViewOptions`.
     window
         Width and height of the browser window in pixels; the zoom is chosen for it.
+    bare
+        Whether there is nothing in the window but panels, as in a picture; no side panel is opened then.
     title
         Of the page.
 
@@ -164,7 +167,8 @@ def build_state(
         position = place or frame.centre()
         if place and not frame.holds(place):
             findings.append(_outside(place, frame))
-        slices, deep = frame.scales(options.layout, options.factor(), window, side_panel=selected is not None)
+        room = frame.room(window, bars=not bare, side_panel=not bare and selected is not None)
+        slices, deep = frame.scales(options.layout, options.factor(), room)
         state |= {
             "dimensions": frame.dimensions(),
             "position": [_short(number) for number in position],
@@ -174,7 +178,7 @@ def build_state(
     elif place:
         state["position"] = [_short(number) for number in place]
     state["layers"] = layers
-    if selected is not None:
+    if selected is not None and not bare:
         next(value for value in layers if value["name"] == selected)["tab"] = "segments"
         state["selectedLayer"] = {"layer": selected, "visible": True}
     state["layout"] = options.layout

@@ -1,0 +1,213 @@
+"""``view``: datasets in Neuroglancer itself, from this machine, without internet."""
+
+from __future__ import annotations
+
+import atexit
+import html
+import os
+import urllib.parse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from precast.dataset import LayerSet, open_layers
+from precast.errors import UsageError
+from precast.findings import Finding, Severity
+from precast.hosting.addresses import join_url, viewer_url
+from precast.hosting.client import CLIENT_PATH, Client, find_client
+from precast.hosting.server import DataServer, ServeOptions
+from precast.hosting.state import PlacedLayer, ViewOptions, build_state
+from precast.storage import LocalStore
+from precast.storage.opening import plain_url
+
+__all__ = ["ServedLayers", "View", "view"]
+
+CELL_HEIGHT = 600
+"""Pixels of a cell of a notebook."""
+
+
+class ServedLayers:
+    """The layers at some places, a server for those that are on this machine, and a viewer for all of them.
+
+    Attributes
+    ----------
+    server
+        The server.
+    client
+        The viewer.
+    layers
+        All layers, with their addresses.
+    findings
+        What was noticed.
+
+    Raises
+    ------
+    MissingExtraError
+        If there is no viewer.
+    UsageError
+        If there is no place.
+    """
+
+    server: DataServer
+    client: Client
+    layers: tuple[PlacedLayer, ...]
+    findings: tuple[Finding, ...]
+
+    def __init__(self, places: Sequence[str | os.PathLike[str]], serving: ServeOptions) -> None:
+        if not places:
+            raise UsageError("there is nothing to show", hint="give datasets, as paths or as addresses")
+        find_client()
+        sets = [(place, open_layers(place)) for place in places]
+        self.server = DataServer([root for _, found in sets if (root := _root(found)) is not None], serving)
+        served = {one.path: one.url for one in self.server.datasets}
+        findings = list(self.server.findings)
+        layers: dict[str, PlacedLayer] = {}  # one that is named twice is shown once
+        for place, found in sets:
+            for layer in found.layers:
+                if _root(found) is None:
+                    url = join_url(plain_url(str(place)), layer.path)
+                elif (path := _directory(layer.store)) in served:
+                    url = served[path]
+                else:
+                    if not any(finding.where == layer.store.url for finding in findings):
+                        findings.append(_left_out(layer.store.url))
+                    continue
+                layers.setdefault(url, PlacedLayer(layer, url))
+        self.layers, self.findings = tuple(layers.values()), tuple(findings)
+        self.client = Client(self.server)
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Stop; again is fine."""
+        atexit.unregister(self.close)
+        self.client.close()
+        self.server.close()
+
+    def __enter__(self) -> ServedLayers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def at(self, base: str) -> tuple[PlacedLayer, ...]:
+        """Return the layers as they are to be found where the server has another address."""
+        known = self.server.url
+        return tuple(
+            replace(one, url=base + one.url.removeprefix(known)) if one.url.startswith(known) else one
+            for one in self.layers
+        )
+
+
+def _root(found: LayerSet) -> Path | None:
+    return _directory(found.store) if isinstance(found.store, LocalStore) else None
+
+
+def _directory(store: object) -> Path | None:
+    return store.root.resolve() if isinstance(store, LocalStore) else None
+
+
+def _left_out(where: str) -> Finding:
+    return Finding(
+        code="PV120",
+        severity=Severity.WARNING,
+        where=where,
+        message="this layer is not served with the directory that it is in, and is left out",
+        hint="name it as a path of its own",
+    )
+
+
+class View:
+    """A viewer that shows datasets, and the server behind both; from when it is made until it is closed.
+
+    In a notebook it shows itself.
+
+    Attributes
+    ----------
+    url
+        The address to open.
+    state
+        What the viewer is told to show, as JSON.
+    findings
+        What was noticed.
+    server
+        The server.
+    """
+
+    url: str
+    state: dict[str, Any]
+    findings: tuple[Finding, ...]
+    server: DataServer
+
+    def __init__(
+        self,
+        places: Sequence[str | os.PathLike[str]],
+        options: ViewOptions | None = None,
+        serving: ServeOptions | None = None,
+    ) -> None:
+        served = ServedLayers(places, serving or ServeOptions())
+        self._served, self._options, self.server = served, options, served.server
+        try:
+            built = build_state(served.layers, options)
+            self.url = viewer_url(served.client.url, built.fragment())
+        except BaseException:
+            self.close()
+            raise
+        self.state = built.state
+        self.findings = (*served.findings, *built.findings)
+
+    def url_from(self, host: str) -> str:
+        """Return the address to open where this machine has another name or number."""
+        parts = urllib.parse.urlsplit(self.server.url)
+        shown = f"[{host}]" if ":" in host else host
+        base = parts._replace(netloc=f"{shown}:{self.server.port}").geturl()
+        built = build_state(self._served.at(base), self._options)
+        return viewer_url(base + CLIENT_PATH, built.fragment())
+
+    def __repr__(self) -> str:
+        return f"<View {self.server.url}{CLIENT_PATH}>"
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<iframe src="{html.escape(self.url)}" width="100%" height="{CELL_HEIGHT}" style="border: 0" '
+            'allow="fullscreen; clipboard-write"></iframe>'
+        )
+
+    def close(self) -> None:
+        """Stop; again is fine."""
+        self._served.close()
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def view(
+    *places: str | os.PathLike[str], options: ViewOptions | None = None, serving: ServeOptions | None = None
+) -> View:
+    """Show datasets in Neuroglancer, which comes from this machine too, until what is returned is closed.
+
+    As the last value of a notebook's cell the viewer appears in it; elsewhere open its ``url``.
+
+    Parameters
+    ----------
+    places
+        Datasets, collections, directories of datasets, or their addresses.
+    options
+        See :class:`ViewOptions`.
+    serving
+        How they are served; by default at any free port of this machine, for this machine alone.
+
+    Raises
+    ------
+    MissingExtraError
+        If the package neuroglancer, from which the viewer comes, is not installed.
+    UsageError
+        If there is nothing to show.
+    ObjectNotFoundError, FormatError, AccessDeniedError, StorageError
+        If a dataset is not there or cannot be read, or the port cannot be had.
+    """
+    return View(places, options, serving or ServeOptions(port=0))
