@@ -263,7 +263,8 @@ def test_a_dataset_is_not_shown_before_its_info_is_there(tmp_path: Path) -> None
 
 
 def test_a_collection_is_served_layer_by_layer(tmp_path: Path) -> None:
-    listed = {"@type": "precast_collection", "schema": 1, "layers": [{"name": "em"}, {"name": "later"}]}
+    listed = {"@type": "precast_collection", "schema": 1, "layers": []}
+    listed["layers"] = [{"name": name, "kind": "image"} for name in ("em", "later")]
     out = put(
         tmp_path / "out",
         {
@@ -327,7 +328,16 @@ def test_no_cache_is_heeded(dataset: Path) -> None:
 
 
 def test_paths_that_cannot_be_served(tmp_path: Path) -> None:
-    put(tmp_path, {"file": b"", ".precast/labels/out/info": b"", "bad/precast.json": b'{"layers": [{"name": "../x"}]}'})
+    put(
+        tmp_path,
+        {
+            "file": b"",
+            ".precast/labels/out/info": b"",
+            "bad/precast.json": json.dumps(
+                {"@type": "precast_collection", "schema": 1, "layers": [{"name": "../x", "kind": "image"}]}
+            ).encode(),
+        },
+    )
     put(tmp_path, {"worse/precast.json": b'{"layers": 5}'})
     for path, error in [
         ("absent", ObjectNotFoundError),

@@ -324,7 +324,9 @@ def test_a_layer_that_is_a_link_to_elsewhere_is_not_served(tmp_path: Path) -> No
     (tmp_path / "elsewhere/info").write_bytes(b"{}")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/em").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "out/precast.json").write_bytes(b'{"layers": [{"name": "em"}]}')
+    layer = b'{"name": "em", "kind": "image"}'
+    listed = b'{"@type": "precast_collection", "schema": 1, "layers": [' + layer + b"]}"
+    (tmp_path / "out/precast.json").write_bytes(listed)
     with precast.serve(tmp_path / "out", precast.ServeOptions(port=0)) as server:
         assert [finding.code for finding in server.findings] == ["PC981"]
         assert ask(server.port, "GET", "/out/em/info").status == 404

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from precast.errors import FormatError, UsageError
+from precast.errors import UsageError
 from precast.findings import Finding, Severity
 from precast.kernels import gzip_decompress
+from precast.precomputed.collection import Collection
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY
 from precast.storage.base import translate_os_error
 
@@ -122,7 +123,8 @@ def _look(root: Path, name: str, findings: list[Finding]) -> Place:
     except OSError as error:
         raise translate_os_error(error, "reading", root / COLLECTION_KEY) from None
     else:
-        listed, candidates = True, _listed(text, root / COLLECTION_KEY)
+        collection = Collection.from_bytes(text, where=str(root / COLLECTION_KEY))
+        listed, candidates = True, [layer.name for layer in collection.layers]
     layers = tuple(layer for layer in candidates if _is_within(root, layer, findings))
     place = Place(name=name, root=root, layers=layers, listed=listed)
     if not place.collection:
@@ -161,20 +163,6 @@ def _is_dataset(root: Path) -> bool:
             continue
         return kind in DATASET_TYPES
     return False
-
-
-def _listed(text: bytes, where: Path) -> list[str]:
-    """Return the directories that a ``precast.json`` lists."""
-    try:
-        names = [layer["name"] for layer in json.loads(text)["layers"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(
-            f"{where} is not a list of layers: {error}", hint="make the collection again", where=str(where)
-        ) from None
-    for name in names:
-        if not isinstance(name, str) or not name or name.startswith(".") or any(bad in name for bad in "/\\\0"):
-            raise FormatError(f"{where} names a layer {name!r:.60}, which cannot be a directory", where=str(where))
-    return names
 
 
 def _is_within(root: Path, layer: str, findings: list[Finding]) -> bool:
