@@ -20,6 +20,7 @@ import pytest
 
 import precast
 from precast.cli.main import run
+from precast.cli.serve import until_ended
 from raw_http import Connection, ask
 
 VIEW = (sys.executable, "-m", "precast.cli.main", "view")
@@ -182,3 +183,31 @@ def test_errors_say_what_to_do(
     out, err = capsys.readouterr()
     assert out == ""
     assert "package neuroglancer, which is not installed\nhint: pip install 'precast[view]'\n" in err
+
+
+def test_a_signal_that_comes_at_a_bad_moment_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exceptions are dropped in finalizers, and whatever else runs while something else is in progress."""
+    closed: list[bool] = []
+    dropped: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: dropped.append(told.exc_type))
+
+    class Server:
+        def __enter__(self) -> Server:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            closed.append(True)
+
+    class Finalized:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def announce(_: Server) -> None:
+        Finalized()
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert until_ended(Server, announce) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (len(dropped), closed) == (1, [True])

@@ -20,6 +20,7 @@ from precast.hosting.server import DataServer, ServeOptions
 __all__ = ["command", "until_ended"]
 
 EXIT_INTERRUPTED = 130
+LOOK_S = 1.0
 FILES_WANTED = 65536
 
 
@@ -80,18 +81,22 @@ class _EndError(Exception):
     """Somebody asked this process to end."""
 
 
-def _end(*_: object) -> None:
-    raise _EndError
-
-
 def until_ended(start: Callable[[], S], announce: Callable[[S], None]) -> int:
     """Start a server, say so, let it work until Ctrl-C or SIGTERM, close it and return the exit code."""
-    signal.signal(signal.SIGTERM, _end)
+    asked: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        asked.append(number)
+        raise _EndError
+
+    signal.signal(signal.SIGTERM, end)
     try:
         with start() as server:
             announce(server)
-            while True:
-                time.sleep(3600)
+            # an exception that comes while Python cleans something up is lost; what was asked for is not
+            while not asked:
+                time.sleep(LOOK_S)
+            return 0
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except _EndError:
