@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use precast_server::{
     Config, FileMount, Handler, HandlerRequest, HeaderValue, Mount, Mounted, NamedRule, Pieces, Place, Rule, Rules,
-    Server,
+    Sent, Server,
 };
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -168,27 +168,43 @@ impl Reply {
         Ok(())
     }
 
-    /// Returns false when nobody listens any more.
-    fn send(&self, piece: &Bound<'_, PyBytes>) -> bool {
-        let pieces = match &*self.lock() {
-            State::Begun(pieces) => pieces.clone(),
-            _ => return false,
-        };
-        let bytes = piece.as_bytes().to_vec();
-        piece.py().detach(|| pieces.send(bytes))
+    /// Returns false when nobody listens any more, and None if there is no room yet.
+    ///
+    /// Never lets go of the interpreter: at its end it ends threads that want it back, which must not be in here.
+    fn send(&self, piece: &Bound<'_, PyBytes>) -> Option<bool> {
+        match &*self.lock() {
+            State::Begun(pieces) => room(pieces.send(piece.as_bytes())),
+            _ => Some(false),
+        }
     }
 
     fn end(&self) {
         *self.lock() = State::Over;
     }
 
-    fn fail(&self, py: Python<'_>) {
-        let state = std::mem::replace(&mut *self.lock(), State::Over);
-        py.detach(|| match state {
+    /// Returns None if there is no room yet to tell the client.
+    fn fail(&self) -> Option<bool> {
+        let mut state = self.lock();
+        match std::mem::replace(&mut *state, State::Over) {
             State::Open(reply) => reply.fail(),
-            State::Begun(pieces) => pieces.cut(),
+            State::Begun(pieces) => {
+                let told = room(pieces.cut());
+                if told.is_none() {
+                    *state = State::Begun(pieces);
+                }
+                return told;
+            }
             State::Over => {}
-        });
+        }
+        Some(true)
+    }
+}
+
+fn room(sent: Sent) -> Option<bool> {
+    match sent {
+        Sent::Taken => Some(true),
+        Sent::Full => None,
+        Sent::Gone => Some(false),
     }
 }
 

@@ -20,5 +20,5 @@ mod target;
 
 pub use config::{Config, NamedRule, Place, Rule, Rules};
 pub use hyper::header::HeaderValue;
-pub use routes::{FileMount, Handler, HandlerRequest, Mount, Mounted, Pieces, Reply};
+pub use routes::{FileMount, Handler, HandlerRequest, Mount, Mounted, Pieces, Reply, Sent};
 pub use server::Server;

@@ -8,7 +8,10 @@ use hyper::{Response, StatusCode};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 /// A request as a handler sees it.
@@ -56,20 +59,45 @@ impl Reply {
     }
 }
 
+/// What became of a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    Taken,
+    /// There is no room for it yet.
+    Full,
+    /// Nobody listens any more.
+    Gone,
+}
+
 /// The pieces of a body, as they come.
 #[derive(Clone)]
 pub struct Pieces(mpsc::Sender<io::Result<Vec<u8>>>);
 
 impl Pieces {
-    /// Sends a piece, after the client has taken most of those before; returns false when nobody listens any more, which
-    /// is all that an empty piece is for.
-    pub fn send(&self, piece: Vec<u8>) -> bool {
-        if piece.is_empty() { !self.0.is_closed() } else { self.0.blocking_send(Ok(piece)).is_ok() }
+    /// Sends a piece if the client has taken most of those before, and never waits. An empty piece only asks.
+    pub fn send(&self, piece: &[u8]) -> Sent {
+        if self.0.is_closed() {
+            Sent::Gone
+        } else if piece.is_empty() {
+            Sent::Taken
+        } else if self.0.capacity() == 0 {
+            Sent::Full
+        } else {
+            self.put(Ok(piece.to_vec()))
+        }
     }
 
-    /// Cuts the answer off, so that the client sees that it is not complete.
-    pub fn cut(&self) {
-        let _ = self.0.blocking_send(Err(io::Error::other("the handler failed")));
+    /// Cuts the answer off, so that the client sees that it is not complete; again, if there is no room for that yet.
+    pub fn cut(&self) -> Sent {
+        self.put(Err(io::Error::other("the handler failed")))
+    }
+
+    fn put(&self, piece: io::Result<Vec<u8>>) -> Sent {
+        match self.0.try_send(piece) {
+            Ok(()) => Sent::Taken,
+            Err(TrySendError::Full(_)) => Sent::Full,
+            Err(TrySendError::Closed(_)) => Sent::Gone,
+        }
     }
 }
 
@@ -111,11 +139,45 @@ impl Mount {
     }
 }
 
+/// Handlers that are being called. They may run in a language that ends before this server's threads do.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    running: AtomicUsize,
+    over: AtomicBool,
+}
+
+struct Call(Arc<Calls>);
+
+impl Calls {
+    fn begin(self: &Arc<Self>) -> Option<Call> {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        let call = Call(Arc::clone(self));
+        (!self.over.load(Ordering::SeqCst)).then_some(call)
+    }
+
+    /// No more calls, and a wait for those that are running: they are short.
+    pub(crate) fn end(&self, most: Duration) {
+        self.over.store(true, Ordering::SeqCst);
+        let began = Instant::now();
+        while self.running.load(Ordering::SeqCst) > 0 && began.elapsed() < most {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Lets a handler answer.
-pub(crate) async fn answer(mount: Arc<Mount>, request: HandlerRequest) -> Response<Body> {
+pub(crate) async fn answer(mount: Arc<Mount>, request: HandlerRequest, calls: &Arc<Calls>) -> Response<Body> {
     let (tell, told) = oneshot::channel();
+    let Some(call) = calls.begin() else { return respond::failed("the server is being closed") };
     // not one of the threads that read files: a handler may have to wait for long
     let spawned = thread::Builder::new().name("precast-handler".into()).spawn(move || {
+        let _call = call;
         if let Mounted::Handler(handler) = &mount.what {
             handler.answer(request, Reply(tell));
         }

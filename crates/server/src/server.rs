@@ -26,6 +26,8 @@ const IDLE: Duration = Duration::from_secs(75);
 const STALLED: Duration = Duration::from_secs(75);
 /// How long answers that are on their way are waited for at the end.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// How long handlers that are being called are waited for after that.
+const LAST_CALLS: Duration = Duration::from_secs(5);
 const BACKLOG: u32 = 1024;
 /// Bytes that wait to be sent on a connection before no more are read from the file.
 const BUFFER: usize = 64 << 10;
@@ -54,7 +56,7 @@ impl Server {
             .build()?;
         let listener = runtime.block_on(async { bind(address) })?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared { config, local, mounts: RwLock::default() });
+        let shared = Arc::new(Shared { config, local, mounts: RwLock::default(), calls: Arc::default() });
         let (stop, stopped) = watch::channel(false);
         runtime.spawn(accept(listener, Arc::clone(&shared), stopped));
         Ok(Self { runtime: Some(runtime), stop, shared, address })
@@ -83,6 +85,7 @@ impl Server {
             let _ = timeout(FAREWELL, self.stop.closed()).await;
         });
         runtime.shutdown_background();
+        self.shared.calls.end(LAST_CALLS);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::body::Body;
 use crate::config::Config;
-use crate::routes::{HandlerRequest, Mount, Mounted};
+use crate::routes::{Calls, HandlerRequest, Mount, Mounted};
 use crate::{files, host, respond, routes, target};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
@@ -31,6 +31,7 @@ pub struct Shared {
     /// Whether each dataset lies on a local file system.
     pub local: Vec<bool>,
     pub mounts: RwLock<Vec<Arc<Mount>>>,
+    pub(crate) calls: Arc<Calls>,
 }
 
 /// Answers a request; every answer can be read from pages of any origin.
@@ -84,7 +85,7 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bod
         }
     }
     if let Some((mount, rest)) = mounted(shared, path) {
-        return through_mount(mount, rest, parts, body).await;
+        return through_mount(shared, mount, rest, parts, body).await;
     }
     if parts.method != Method::GET && parts.method != Method::HEAD {
         return respond::method_not_allowed();
@@ -139,7 +140,13 @@ fn mounted(shared: &Shared, path: &[String]) -> Option<(Arc<Mount>, Vec<String>)
     fitting.max_by_key(|(mount, _)| mount.segments.len()).map(|(mount, rest)| (Arc::clone(mount), rest.to_vec()))
 }
 
-async fn through_mount(mount: Arc<Mount>, rest: Vec<String>, parts: Parts, body: Incoming) -> Response<Body> {
+async fn through_mount(
+    shared: &Shared,
+    mount: Arc<Mount>,
+    rest: Vec<String>,
+    parts: Parts,
+    body: Incoming,
+) -> Response<Body> {
     match &mount.what {
         Mounted::Files(_) => {
             if parts.method != Method::GET && parts.method != Method::HEAD {
@@ -164,7 +171,7 @@ async fn through_mount(mount: Arc<Mount>, rest: Vec<String>, parts: Parts, body:
                     .collect(),
                 body: body.to_bytes().to_vec(),
             };
-            routes::answer(mount, request).await
+            routes::answer(mount, request, &shared.calls).await
         }
     }
 }

@@ -17,11 +17,13 @@ import os
 import secrets
 import socket
 import threading
+import time
 import traceback
 import urllib.parse
 import weakref
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -47,6 +49,8 @@ DEFAULT_PORT = 9000
 LOOPBACK = "127.0.0.1"
 SECRET_BYTES = 16
 MOST_THREADS = 8
+SHORTEST_PAUSE_S = 0.001
+LONGEST_PAUSE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,7 +350,7 @@ def _answer(handler: Handler, request: Request, reply: kernels.HttpReply) -> Non
         try:
             reply.begin(answer.status, headers)
             for piece in pieces:
-                if not reply.send(piece):
+                if not _when_there_is_room(partial(reply.send, piece)):
                     break
         finally:
             if isinstance(pieces, Generator):
@@ -354,7 +358,16 @@ def _answer(handler: Handler, request: Request, reply: kernels.HttpReply) -> Non
         reply.end()
     except Exception:  # a fault of the handler, which is told here and nowhere else
         traceback.print_exc()
-        reply.fail()
+        _when_there_is_room(reply.fail)
+
+
+def _when_there_is_room(put: Callable[[], bool | None]) -> bool:
+    """Try until a client has taken what came before; waiting here, a thread can be ended with the program."""
+    pause_s = SHORTEST_PAUSE_S
+    while (taken := put()) is None:
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+    return taken
 
 
 def _threads() -> int:
