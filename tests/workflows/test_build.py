@@ -201,3 +201,9 @@ def test_usage(sources: tuple[Path, Path], tmp_path: Path) -> None:
         with pytest.raises(UsageError):
             precast.BuildOptions(**wrong)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_table_that_is_not_there_is_told_before_anything_is_made(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"cannot read .*cells\.csv"):
+        build(sources, tmp_path / "out", csv=str(tmp_path / "cells.csv"))
+    assert not (tmp_path / "out").exists()

@@ -26,7 +26,7 @@ from precast.hosting.server import DEFAULT_PORT
 from precast.hosting.view import viewer_at
 from precast.pipelines.convert import ConvertOptions, convert
 from precast.pipelines.mesh import MeshOptions, mesh
-from precast.pipelines.mesh.plan import MESH_DIRECTORY
+from precast.pipelines.mesh.plan import MESH_DIRECTORY, files_digest
 from precast.precomputed.collection import Collection, CollectionLayer
 from precast.precomputed.info import VolumeInfo
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, JSON, PROVENANCE_KEY
@@ -280,6 +280,8 @@ class _Work:
         self.findings: list[Finding] = []
         self._store = LocalStore(root)
         self._done = self._read()
+        # first, because reading it is quick and a mistake likely
+        self._table = list(files_digest([options.csv]).values())
 
     def layer(self, source: Path, name: str) -> BuiltLayer:
         """Make what is not there yet of one dataset."""
@@ -290,7 +292,7 @@ class _Work:
             step = {
                 "precast": __version__,
                 "options": self.options.mesh_options().result_options(),
-                "csv": _digest(self.options.csv),
+                "csv": self._table,
                 "of": self._done[name]["result"],
             }
             before = self._done[name].get("mesh") or {}
@@ -377,7 +379,3 @@ def _result(target: Path) -> str | None:
     if provenance.conversion is None or not (target / INFO_KEY).is_file():
         return None
     return hashlib.sha256(json.dumps(provenance.conversion, sort_keys=True).encode()).hexdigest()
-
-
-def _digest(path: str | None) -> str | None:
-    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
