@@ -1,6 +1,6 @@
 //! Half-edge collapses in passes: a vertex goes where one of its neighbours is, if the surface stays the same.
 
-use super::geometry::{Vec3, add, cross, distance2, dot, looks_along, sub};
+use super::geometry::{Vec3, add, cross, dot, is_sliver, looks_along, sub};
 use super::rings::Fan;
 use super::work::{NONE, Work};
 
@@ -267,13 +267,9 @@ impl Ring {
             next = turned(i);
             (to, turn) = (self.at(next), normal(next));
             let old = cross(from, to);
-            let (b, c) = (sub(from, target), sub(to, target));
-            let new = cross(b, c);
+            let new = cross(sub(from, target), sub(to, target));
             let reference = add(own, add(before, turn));
-            let longest = dot(b, b).max(dot(c, c)).max(distance2(from, to));
-            // the height above the longest edge is less than a hundredth of that edge
-            let sliver = dot(new, new) <= 1e-4 * longest * longest;
-            if !looks_along(new, old, 0.2) || dot(new, reference) <= 0.0 || sliver {
+            if !looks_along(new, old, 0.2) || dot(new, reference) <= 0.0 || is_sliver([target, from, to], new) {
                 return false;
             }
         }
