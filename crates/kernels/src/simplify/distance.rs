@@ -288,9 +288,7 @@ impl Distances {
             nearest = self.search_faces(fine, place, member, nearest);
         }
         if nearest > bound {
-            for &corner in corners {
-                work.mark(corner);
-            }
+            work.mark_one(corners);
         } else {
             self.kept = self.kept.max(nearest);
         }
