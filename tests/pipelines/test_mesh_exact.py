@@ -284,7 +284,7 @@ def test_without_simplification_blocks_leave_no_trace(tmp_path: Path, monkeypatc
 def test_an_object_in_many_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_error: str) -> None:
     """What does not fit the memory is made group by group, and no crack is left between them at any level."""
     monkeypatch.setattr(plan, "BLOCK_VOXELS", 16)
-    monkeypatch.setattr(levels.LevelRules, "__init__", with_small_groups(levels.LevelRules.__init__, 1500))
+    monkeypatch.setattr(levels.LevelRules, "__init__", with_small_groups(levels.LevelRules.__init__, 4000))
     monkeypatch.setattr(levels, "FRAGMENT_FACES", 800)
     groups = []
     real = octree.group
@@ -300,7 +300,7 @@ def test_an_object_in_many_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write_labels(tmp_path / "v", labels, chunk_size=16, resolution="8,8,10")
     summary = precast.mesh(tmp_path / "v", precast.MeshOptions(max_error=max_error))
     assert max(groups) > (4, 0)
-    assert {most for _, most in groups} == {1500}
+    assert {most for _, most in groups} == {4000}
     check_all(precast.open(tmp_path / "v"), labels, summary)
     assert summary.fragments > 8
     assert max_error == "8nm" or summary.levels > 1

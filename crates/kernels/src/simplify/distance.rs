@@ -23,6 +23,8 @@ pub struct Distances {
     first_face: Vec<u32>,
     faces: Vec<u32>,
     linked: bool,
+    /// Vertices of the output for which a measurement looked farther than the surroundings of a change reach.
+    walked: Vec<u32>,
     /// The greatest squared distance within the bound, of all measurements since `start`.
     pub kept: f32,
 }
@@ -31,6 +33,9 @@ pub struct Distances {
 const LANES: usize = 4;
 /// Vertices with more faces are measured to one face after the other.
 const MOST_FACES: usize = 24;
+
+/// Where clusters are large, as on planes, what is nearest may be several edges away: so many are gone at most.
+const STEPS: usize = 64;
 
 /// The triangles around a vertex, relative to it: what a linear function says of the foot of a perpendicular.
 struct Umbrella {
@@ -164,6 +169,7 @@ impl Distances {
     /// Another input.
     pub fn start(&mut self) {
         self.linked = false;
+        self.walked.clear();
         self.kept = 0.0;
     }
 
@@ -172,6 +178,9 @@ impl Distances {
     ///
     /// `exact` searches the input's faces where its vertices alone say more than the maximum so far.
     pub fn measure(&mut self, fine: &Fine, work: &mut Work, bound: f32, exact: bool) -> f32 {
+        for v in self.walked.drain(..) {
+            work.flags[v as usize].near = true;
+        }
         work.spread();
         self.roots.clear();
         self.roots.extend(work.rep.iter().map(|&rep| work.root[rep as usize]));
@@ -247,6 +256,14 @@ impl Distances {
                     }
                 }
                 if nearest > bound {
+                    self.walked.push(v);
+                    let end = walk(work, position, v);
+                    search(work, position, end, enough, &mut nearest);
+                    for &n in work.rings.of(end) {
+                        search(work, position, n, enough, &mut nearest);
+                    }
+                }
+                if nearest > bound {
                     work.mark(v);
                 } else {
                     self.kept = self.kept.max(nearest);
@@ -286,15 +303,37 @@ impl Distances {
             let index = closest.into_iter().find(|&k| distance2(self.places.at(k), place) == nearest);
             let member = self.members[index.expect("the nearest is one of them")];
             nearest = self.search_faces(fine, place, member, nearest);
+            if nearest > bound {
+                let end = self.walk_input(fine, place, member);
+                nearest = self.search_faces(fine, place, end, nearest);
+            }
         }
         if nearest > bound {
-            for &corner in corners {
-                work.mark(corner);
-            }
+            work.mark_one(corners);
         } else {
             self.kept = self.kept.max(nearest);
         }
         nearest
+    }
+
+    /// From a vertex of the input along its edges to where no neighbour is nearer.
+    fn walk_input(&self, fine: &Fine, place: Vec3, mut vertex: u32) -> u32 {
+        for _ in 0..STEPS {
+            let range = self.first_face[vertex as usize] as usize..self.first_face[vertex as usize + 1] as usize;
+            let around = self.faces[range].iter().flat_map(|&corner| fine.mesh.faces[(corner / 3) as usize]);
+            let mut next = (vertex, distance2(fine.positions[vertex as usize], place));
+            for n in around {
+                let distance = distance2(fine.positions[n as usize], place);
+                if distance < next.1 {
+                    next = (n, distance);
+                }
+            }
+            if next.0 == vertex {
+                break;
+            }
+            vertex = next.0;
+        }
+        vertex
     }
 
     /// Squared distance to the input's faces around a vertex and around those at the far ends of these.
@@ -311,6 +350,24 @@ impl Distances {
         }
         nearest
     }
+}
+
+/// From a vertex of the output along its edges to where no neighbour is nearer.
+fn walk(work: &Work, position: Vec3, mut vertex: u32) -> u32 {
+    for _ in 0..STEPS {
+        let mut next = (vertex, distance2(work.places[vertex as usize].at, position));
+        for &n in work.rings.of(vertex) {
+            let distance = distance2(work.places[n as usize].at, position);
+            if distance < next.1 {
+                next = (n, distance);
+            }
+        }
+        if next.0 == vertex {
+            break;
+        }
+        vertex = next.0;
+    }
+    vertex
 }
 
 /// Lowers `nearest` by the distances to the faces around a vertex, until it is low enough.

@@ -37,6 +37,7 @@ mod work;
 use crate::mesh::Mesh;
 use crate::{Error, Result};
 use geometry::Vec3;
+use split::Care;
 use work::{Fine, Frame, NONE, Work};
 
 /// How far to go.
@@ -90,9 +91,23 @@ const MOST_FACES: usize = 1 << 28;
 /// Rounds of taking apart and reducing anew, before the input is given back as it is.
 const ROUNDS: usize = 16;
 
-/// For every round: the share of their limit within which the parts of a split cluster may merge again, and whether all
-/// its merges are undone; the last for all that follow.
-const CARE: [(f32, bool); 4] = [(0.25, false), (0.25, true), (0.0625, true), (0.0, true)];
+/// How a cluster is taken apart the first time, the second, and so on.
+const CARE: [Care; 5] = [
+    Care { share: 0.5, all: false },
+    Care { share: 0.25, all: false },
+    Care { share: 0.25, all: true },
+    Care { share: 0.0625, all: true },
+    Care { share: 0.0, all: true },
+];
+
+/// How, before anything has merged into patches.
+const NO_CARE: [Care; 1] = [Care { share: 1.0, all: false }];
+
+/// From this round on every cluster at a fault is taken apart, before only the largest.
+const THOROUGH: usize = 5;
+
+/// From this round on whatever is taken apart stays so.
+const LAST: usize = 10;
 
 /// Where a mesh may change: at some vertices, and what is at most so many edges from them.
 #[derive(Debug, Clone, Copy)]
@@ -139,19 +154,22 @@ pub fn simplify(mesh: &Mesh, options: &Options, near: Option<Near<'_>>, scratch:
     while 2 * patches.find(mesh, patch, &mut work.rep) < target && patch > 0 {
         patch /= 2;
     }
+    work.thorough = false;
     work.start(&fine, &frame, limit, PATCH_SHARE * limit);
-    work.repair(&fine, 1.0, false);
+    work.repair(&fine, &NO_CARE);
     volumes.start(work);
     if volumes.check(work) {
-        work.split(&fine, 1.0, false);
-        work.repair(&fine, 1.0, false);
+        work.split(&fine, &NO_CARE);
+        work.repair(&fine, &NO_CARE);
     }
+    work.flags.iter_mut().for_each(|flags| flags.splits = 0);
     if let Some(near) = near {
         work.lock_far(near.vertices, near.edges);
     }
     distances.start();
     for round in 0..ROUNDS {
         work.lock_edges();
+        work.thorough = round >= THOROUGH;
         let excess = target > 0 && work.live_faces() > target + target / 20;
         collapser.run(work, target, round == 0 || excess);
         work.remap();
@@ -164,9 +182,9 @@ pub fn simplify(mesh: &Mesh, options: &Options, near: Option<Near<'_>>, scratch:
             return Ok(finish(work, error * length));
         }
         work.flags.iter_mut().for_each(|flags| flags.near = false);
-        let (care, all) = CARE[round.min(CARE.len() - 1)];
-        work.split(&fine, care, all);
-        work.repair(&fine, care, all);
+        let care = if round < LAST { &CARE[..] } else { &CARE[CARE.len() - 1..] };
+        work.split(&fine, care);
+        work.repair(&fine, care);
     }
     Ok(unchanged(mesh))
 }

@@ -2,6 +2,20 @@
 
 use super::work::{Fine, Flags, NONE, Vertex, Work};
 
+/// How a cluster is taken apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Care {
+    /// The share of their limit within which its parts may merge again; zero: never.
+    pub share: f32,
+    /// Whether all its merges are undone; otherwise the later half.
+    pub all: bool,
+}
+
+/// What is due after so many times; the last for all that follow.
+fn of(care: &[Care], times: u8) -> Care {
+    care[usize::from(times).min(care.len() - 1)]
+}
+
 /// Numbers of vertices, each once, in the order in which they came.
 #[derive(Default)]
 pub struct Once {
@@ -38,20 +52,20 @@ pub struct Splitter {
 
 impl Work {
     /// Takes patches apart until what is left is the same surface.
-    pub fn repair(&mut self, fine: &Fine, care: f32, all: bool) {
+    pub fn repair(&mut self, fine: &Fine, care: &[Care]) {
         loop {
             self.find_faults();
             if !self.flags.iter().any(|flags| flags.dissolve) {
                 return;
             }
-            self.split(fine, care, all);
+            self.split(fine, care);
         }
     }
 
     /// Splits the marked clusters: undoes the later half of the merges, or all, and takes patches that nothing has
     /// merged into apart. What comes of it may merge again with `care`: that share of the limit, or never if it is
     /// zero.
-    pub fn split(&mut self, fine: &Fine, care: f32, all: bool) {
+    pub fn split(&mut self, fine: &Fine, care: &[Care]) {
         let before = self.vertices.len();
         self.flags.iter_mut().for_each(|flags| flags.fresh = false);
         self.touched.start(before);
@@ -67,7 +81,7 @@ impl Work {
                 broken = true;
                 self.discard_faces(v, &mut splitter.worn);
             } else {
-                self.undo(v as u32, care, all, &mut splitter);
+                self.undo(v as u32, care, &mut splitter);
             }
         }
         if broken {
@@ -117,7 +131,9 @@ impl Work {
     }
 
     /// Undoes the later half of the merges into a vertex, or all.
-    fn undo(&mut self, v: u32, care: f32, all: bool, splitter: &mut Splitter) {
+    fn undo(&mut self, v: u32, care: &[Care], splitter: &mut Splitter) {
+        let splits = self.flags[v as usize].splits;
+        let Care { share, all } = of(care, splits);
         self.gather(v, &mut splitter.cluster);
         for &b in &splitter.cluster {
             let first = self.home_first[b as usize] as usize;
@@ -143,30 +159,35 @@ impl Work {
         for &merge in &splitter.merges[kept..] {
             let gone = self.merges[merge as usize].gone;
             self.nodes[gone as usize].parent = gone;
-            self.refresh(gone, care);
+            self.refresh(gone, share, splits);
         }
-        self.refresh(v, care);
+        self.refresh(v, share, splits);
     }
 
-    fn refresh(&mut self, v: u32, care: f32) {
+    fn refresh(&mut self, v: u32, share: f32, splits: u8) {
         self.touched.add(v);
-        let v = v as usize;
-        self.flags[v].fresh = true;
-        self.flags[v].near = true;
-        self.places[v].limit *= care;
-        self.flags[v].locked |= care == 0.0;
-        self.flags[v].dissolve = false;
+        self.places[v as usize].limit *= share;
+        let flags = &mut self.flags[v as usize];
+        flags.fresh = true;
+        flags.near = true;
+        flags.locked |= share == 0.0;
+        flags.dissolve = false;
+        flags.splits = flags.splits.max(splits.saturating_add(1));
     }
 
     /// Gives the members of the patches that are still marked back their own vertices.
-    fn break_patches(&mut self, fine: &Fine, care: f32, before: usize, splitter: &mut Splitter) {
+    fn break_patches(&mut self, fine: &Fine, care: &[Care], before: usize, splitter: &mut Splitter) {
         for v in 0..fine.positions.len() {
             let was = self.rep[v] as usize;
             if self.flags[was].dissolve {
                 self.rep[v] = self.vertices.len() as u32;
-                let (limit, part) = (self.places[was].limit * care, self.vertices[was].part);
+                let splits = self.flags[was].splits;
+                let share = of(care, splits).share;
+                let (limit, part) = (self.places[was].limit * share, self.vertices[was].part);
                 self.push(fine, v, limit, part);
-                self.flags.last_mut().expect("just pushed").locked = care == 0.0;
+                let flags = self.flags.last_mut().expect("just pushed");
+                flags.locked = share == 0.0;
+                flags.splits = splits.saturating_add(1);
             }
         }
         let n = self.vertices.len();

@@ -78,6 +78,8 @@ pub struct Flags {
     pub changed: bool,
     /// Its cluster is to be taken apart.
     pub dissolve: bool,
+    /// How often what it stands for has been taken apart.
+    pub splits: u8,
     /// Touched by the last split.
     pub fresh: bool,
     /// A face may have changed here since the last measurement, or may be the nearest to something no more.
@@ -86,7 +88,7 @@ pub struct Flags {
 
 impl Default for Flags {
     fn default() -> Self {
-        Self { fan: Fan::Empty, locked: false, changed: false, dissolve: false, fresh: true, near: true }
+        Self { fan: Fan::Empty, locked: false, changed: false, dissolve: false, splits: 0, fresh: true, near: true }
     }
 }
 
@@ -142,6 +144,8 @@ pub struct Work {
     /// Merges in their order.
     pub merges: Vec<Merge>,
     pub saved: Vec<Saved>,
+    /// Whether faults are mended by taking every cluster apart that has to do with them.
+    pub thorough: bool,
     /// Corners (three times the face plus the place in it) around each vertex before any merge:
     /// `corners[home_first..home_first + home_count]`.
     pub home_first: Vec<u32>,
@@ -281,6 +285,7 @@ impl Work {
         vertex.planes = planes.plus(&vertex.planes);
         vertex.members += members;
         self.flags[t].changed = true;
+        self.flags[t].splits = self.flags[t].splits.max(self.flags[g].splits);
     }
 
     /// Adds the planes of the input's faces to vertices from `fresh` on.
@@ -451,9 +456,7 @@ impl Work {
             let triangle = self.triangle(face);
             let area = area_vector(triangle);
             if dot(area, self.reference(face)) <= 0.0 || is_sliver(triangle, area) {
-                for v in face {
-                    self.mark(v);
-                }
+                self.mark_one(&face);
             }
         }
     }
@@ -464,6 +467,23 @@ impl Work {
         let flags = &mut self.flags[v as usize];
         flags.dissolve |= flags.changed;
         flags.changed
+    }
+
+    /// Marks the largest of some clusters, unless one of them is marked already.
+    pub fn mark_one(&mut self, corners: &[u32]) {
+        if self.thorough {
+            corners.iter().for_each(|&v| {
+                self.mark(v);
+            });
+            return;
+        }
+        if corners.iter().any(|&v| self.flags[v as usize].dissolve) {
+            return;
+        }
+        let changed = corners.iter().filter(|&&v| self.flags[v as usize].changed);
+        if let Some(&largest) = changed.max_by_key(|&&v| self.vertices[v as usize].members) {
+            self.mark(largest);
+        }
     }
 
     /// Locks what is not inside a surface; nothing merges into what is odd.

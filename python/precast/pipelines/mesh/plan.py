@@ -34,9 +34,9 @@ Array = npt.NDArray[Any]
 MESH_DIRECTORY = "mesh"
 BLOCK_VOXELS = 128
 """About the edge of a block; whole chunks."""
-BLOCK_SHARE = 0.8
+BLOCK_SHARE = 0.86
 """Share of the error bound that simplification within blocks may use; the rest is for whole objects."""
-BLOCK_RMS_SHARE = 0.48
+BLOCK_RMS_SHARE = 0.5
 """Share of the error bound that the mean distance of a vertex's surroundings may reach within blocks."""
 PATCH_VOXELS = 2
 """Edge of the patches that are merged first within blocks, where their planes meet well; 0 would be slower by half."""
