@@ -18,7 +18,8 @@ from typing import Any
 
 from precast import __version__
 from precast.checks import CheckOptions, Report, check
-from precast.errors import DestinationExistsError, ObjectNotFoundError, UsageError
+from precast.dataset.members import read_list
+from precast.errors import DestinationExistsError, UsageError
 from precast.execution.memory import peak_rss_bytes
 from precast.execution.progress import NoProgress, Progress
 from precast.findings import Finding
@@ -432,12 +433,8 @@ class _Work:
 
     def list(self, layers: Sequence[BuiltLayer]) -> None:
         """Write ``precast.json``: images under labels; hints that somebody has put there for a layer are kept."""
-        before: dict[str, CollectionLayer] = {}
-        try:
-            old = Collection.from_bytes(self._store.read(COLLECTION_KEY))
-            before = {layer.name: layer for layer in old.layers}
-        except ObjectNotFoundError:
-            pass
+        listed = read_list(self._store)
+        before = {layer.name: layer for layer in listed.valid().layers} if listed is not None else {}
         new = {layer.name: CollectionLayer(name=layer.name, kind=layer.kind) for layer in layers}
         for name, layer in before.items():
             keep = layer.kind == new[name].kind if name in new else (self.root / name / INFO_KEY).is_file()
