@@ -29,7 +29,7 @@ from precast.hosting.view import viewer_at
 from precast.pipelines.convert import ConvertOptions, convert
 from precast.pipelines.mesh import MeshOptions, mesh
 from precast.pipelines.mesh.plan import MESH_DIRECTORY, files_digest
-from precast.pipelines.options import check_choices
+from precast.pipelines.options import MEMORY, THREADS, check_choices
 from precast.precomputed.collection import Collection, CollectionLayer
 from precast.precomputed.info import VolumeInfo
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, JSON, PROVENANCE_KEY
@@ -119,10 +119,8 @@ class BuildOptions:
         default=DEFAULT_PORT,
         metadata={"help": "Port of precast view for which the link is made.", "bounds": (1, 65535), "metavar": "PORT"},
     )
-    memory: Any = field(default=None, metadata={"help": "Memory for buffers.", "metavar": "SIZE"})
-    threads: int | None = field(
-        default=None, metadata={"help": "Threads; default: all processors.", "bounds": (1, 1024)}
-    )
+    memory: Any = field(default=None, metadata=MEMORY)
+    threads: int | None = field(default=None, metadata=THREADS)
     overwrite: bool = field(
         default=False, metadata={"help": "Replace datasets that were made from other files or with other options."}
     )
