@@ -117,7 +117,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = until(&mut stopped) => return,
+            () = until(&mut stopped) => break,
         };
         match accepted {
             Ok((stream, _)) => {
@@ -127,6 +127,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
     }
+    // in this order: who stops the server waits for the receivers, and may want the port again at once
+    drop(listener);
+    drop(stopped);
 }
 
 async fn until(stopped: &mut watch::Receiver<bool>) {
