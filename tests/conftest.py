@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import signal
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +18,10 @@ import pytest
 
 hypothesis.settings.register_profile("precast", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("precast")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # in the background of a shell; what the tests start has to heed Ctrl-C nevertheless
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -12,7 +12,7 @@ import pytest
 
 import precast
 from precast.checks import DiffOptions, catalogue, diff
-from precast.errors import ObjectNotFoundError
+from precast.errors import FormatError, ObjectNotFoundError, UsageError
 from precast.findings import Severity
 from volume_files import labels, pyramid, volume_info, write_volume
 
@@ -159,13 +159,80 @@ def test_a_dataset_on_a_web_server(pair: tuple[Path, Path], serve: str) -> None:
     assert [finding.code for finding in diff(a, f"{serve}/b").findings] == ["PC820"]
 
 
-def test_what_is_no_volume(tmp_path: Path, made: Path) -> None:
-    with pytest.raises(ObjectNotFoundError, match="no info file"):
-        diff(made / "a", tmp_path)
+def test_what_is_not_there(tmp_path: Path, made: Path) -> None:
+    gone, empty = tmp_path / "gone", tmp_path / "empty"
+    empty.mkdir()
+    for a, b in ((made / "a", empty), (empty, made / "a")):
+        with pytest.raises(ObjectNotFoundError, match=f"no dataset at {empty}: no info") as caught:
+            diff(a, b)
+        assert str(made) not in caught.value.message
+    with pytest.raises(ObjectNotFoundError, match=f"{gone}.*; .*{empty}"):
+        diff(gone, empty)
+    edit(Path(shutil.copytree(made / "a", tmp_path / "v")), scales=5)
+    with pytest.raises(FormatError, match=f"(?s){tmp_path}/v/info.*; .*{gone}"):
+        diff(tmp_path / "v", gone)
+
+
+# ---- collections
+
+
+def build(out: Path, **layers: Any) -> Path:
+    for name, data in layers.items():
+        np.save(out.parent / f"{name}.npy", data)
+    options = precast.BuildOptions(resolution="8", sample="1%")
+    precast.build(*(out.parent / f"{name}.npy" for name in layers), destination=out, options=options)
+    return out
+
+
+def test_two_builds(tmp_path: Path, make_blobs: Any, serve: str) -> None:
+    cells: Any = make_blobs((20, 20, 20), dtype=np.uint32)
+    em = np.random.default_rng(1).integers(0, 255, cells.shape, np.uint8)
+    a, b = build(tmp_path / "a", cells=cells, em=em), build(tmp_path / "b", em=em, cells=cells)
+    report = diff(a, b)
+    assert (report.equal, report.findings, report.scales) == (True, (), ())
+    assert sorted(report.layers) == ["cells", "em"]
+    assert [scale.compared for scale in report.layers["em"].scales] == [20**3]
+    assert report.to_json()["layers"]["em"]["equal"]
+    assert diff(a, f"{serve}/b").equal
+
+    # what differs is told with the layer
+    em[3, 4, 5] += 1
+    np.save(tmp_path / "em.npy", em)
+    other = build(tmp_path / "c", em=em, more=em)
+    found = {(finding.code, finding.where): finding.message for finding in diff(a, other).findings}
+    assert found == {
+        ("PC830", "cells"): "is a layer of a only",
+        ("PC830", "more"): "is a layer of b only",
+        ("PC813", "em/8_8_8"): f"1 of {20**3} voxels differ, the first at 5,4,3: a {em[3, 4, 5] - 1}, b {em[3, 4, 5]}",
+    }
+    assert not diff(a, other).equal
+    # a list is not needed
+    (a / "precast.json").unlink()
+    assert diff(a, b).equal
+
+
+def test_layers_that_are_no_volumes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_volume(tmp_path / name / "em")
+        for part in ("bodies", "other"):
+            (tmp_path / name / part).mkdir()
+            kind = "skeletons" if (name, part) == ("b", "other") else "legacy_mesh"
+            (tmp_path / name / part / "info").write_text(json.dumps({"@type": f"neuroglancer_{kind}"}))
+    found = [
+        (finding.code, finding.severity, finding.where) for finding in diff(tmp_path / "a", tmp_path / "b").findings
+    ]
+    assert found == [("PC830", Severity.ERROR, "other"), ("PC831", Severity.INFO, "bodies")]
+
+
+def test_a_dataset_beside_a_collection(made: Path) -> None:
+    for a, b in ((made / "b", made), (made, made / "b")):
+        with pytest.raises(UsageError, match=f"{made}/b is one dataset, and {made} is a directory") as caught:
+            diff(a, b)
+        assert caught.value.hint.endswith(f"{made}/b")
 
 
 def test_every_rule_about_pairs_is_tested_here() -> None:
     text = Path(__file__).read_text()
     rules = [rule for rule in catalogue() if "PC810" <= rule.code < "PC900"]
-    assert len(rules) == 9
+    assert len(rules) == 11
     assert [rule.code for rule in rules if f'"{rule.code}"' not in text] == []

@@ -72,3 +72,23 @@ def test_json_and_exit_codes(source: Path, tmp_path: Path, capsys: pytest.Captur
     assert run(["build", str(tmp_path / "absent"), str(tmp_path / "out")]) == 3
     assert run(["build", str(source), str(tmp_path / "out"), "--resolution", "9"]) == 3
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_a_resolution_for_each_source(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "em.npy", np.arange(16**3, dtype=np.uint8).reshape(16, 16, 16))
+    arguments = ["build", str(source), str(tmp_path / "em.npy"), str(tmp_path / "out"), "--quiet"]
+    resolutions = ["--resolution", "cells=32,32,40", "--resolution", "em=4,4,40"]
+    assert run([*arguments, *resolutions, "--min-voxels", "5"]) == 0
+    found = [json.loads((tmp_path / "out" / name / "info").read_text()) for name in ("cells", "em")]
+    assert [info["scales"][0]["resolution"] for info in found] == [[32, 32, 40], [4, 4, 40]]
+    capsys.readouterr()
+    for wrong, words in (
+        (["--resolution", "em=5,5,40"], "--resolution is given twice for em: 4,4,40 and 5,5,40"),
+        (["--resolution", "ems=5"], "--resolution ems=5: no source is called ems\nhint: they are called cells, em"),
+        (["--offset", "em=1,2"], "--offset em=1,2: --offset must be three whole numbers"),
+        (["--image-encoding", "em=gif"], "must be one of auto, raw, jpeg, png; got 'gif'"),
+    ):
+        assert run([*arguments, *resolutions, *wrong]) == 2
+        assert words in capsys.readouterr().err
+    assert run(["build", "--help"]) == 0
+    assert "--resolution [NAME=]X,Y,Z" in capsys.readouterr().out

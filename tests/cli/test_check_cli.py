@@ -133,7 +133,12 @@ def test_diff(made: Path, dataset: Path, capsys: Capture) -> None:
     assert (document["verb"], document["ok"], document["result"]["equal"]) == ("diff", False, False)
     assert document["result"]["scales"][0]["compared"] == 70**3
     assert document["findings"][0]["code"] == "PC813"
-    assert run(["diff", str(made / "v"), str(made)]) == 3
+    assert run(["diff", str(made / "v"), str(made)]) == 2
+    assert f"name one of them, for example {made}/v" in capsys.readouterr().err
+    assert run(["diff", str(made), str(made)]) == 0
+    assert f"  v:\n    8_8_40: 0 of {70**3} voxels differ" in capsys.readouterr().out
+    assert run(["diff", str(made), str(made), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["result"]["layers"]["v"]["scales"][0]["compared"] == 70**3
 
 
 def test_texts() -> None:

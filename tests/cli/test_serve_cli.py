@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from precast.cli.main import run
+from processes import running
 from raw_http import Connection, ask
-
-SERVE = (sys.executable, "-m", "precast.cli.main", "serve")
 
 
 @pytest.fixture
@@ -27,16 +24,8 @@ def dataset(tmp_path: Path) -> Path:
     return root
 
 
-@contextmanager
-def serving(*arguments: object) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [*SERVE, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+def serving(*arguments: object) -> AbstractContextManager[subprocess.Popen[str]]:
+    return running("serve", *arguments)
 
 
 def first_line(process: subprocess.Popen[str]) -> tuple[str, int]:

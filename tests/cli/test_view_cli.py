@@ -11,8 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,9 @@ import pytest
 import precast
 from precast.cli.main import run
 from precast.cli.serve import until_ended
+from processes import running
 from raw_http import Connection, ask
 
-VIEW = (sys.executable, "-m", "precast.cli.main", "view")
 ALONE = dict.fromkeys(("BROWSER", "DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION"), "")
 
 
@@ -35,20 +34,8 @@ def labels(tmp_path: Path) -> Path:
     return folder
 
 
-@contextmanager
-def viewing(*arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [*VIEW, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **ALONE, **environment},
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+def viewing(*arguments: object, **environment: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return running("view", *arguments, **{**ALONE, **environment})
 
 
 def first_line(process: subprocess.Popen[str]) -> tuple[str, int]:
@@ -185,29 +172,51 @@ def test_errors_say_what_to_do(
     assert "package neuroglancer, which is not installed\nhint: pip install 'precast[view]'\n" in err
 
 
-def test_a_signal_that_comes_at_a_bad_moment_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+class Server:
+    """What works until it is closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(("ending", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_that_comes_at_a_bad_moment_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, ending: int, code: int
+) -> None:
     """Exceptions are dropped in finalizers, and whatever else runs while something else is in progress."""
-    closed: list[bool] = []
     dropped: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda told: dropped.append(told.exc_type))
 
-    class Server:
-        def __enter__(self) -> Server:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            closed.append(True)
-
     class Finalized:
         def __del__(self) -> None:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), ending)
 
     def announce(_: Server) -> None:
         Finalized()
 
-    before = signal.getsignal(signal.SIGTERM)
+    server, before = Server(), [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert until_ended(lambda: server, announce) == code
+    assert (len(dropped), server.closed) == (1, True)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_job_in_the_background_of_a_shell_ignores_what_is_for_that_in_front() -> None:
+    heard: list[int] = []
+
+    def announce(_: Server) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            heard.append(number)
+            os.kill(os.getpid(), number)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         assert until_ended(Server, announce) == 0
     finally:
-        signal.signal(signal.SIGTERM, before)
-    assert (len(dropped), closed) == (1, [True])
+        signal.signal(signal.SIGINT, before)
+    assert heard == [signal.SIGINT, signal.SIGTERM]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 
 import precast
 from precast.dataset import open_layers
+from precast.dataset.members import read_list, read_members
 from precast.errors import FormatError, ObjectNotFoundError
 from precast.precomputed.collection import Collection, CollectionLayer, ViewHints
-from precast.storage import MemoryStore
+from precast.storage import MemoryStore, open_store
 
 ANNOTATIONS = {
     "@type": "neuroglancer_annotations_v1",
@@ -95,6 +97,49 @@ def test_what_is_no_layer(folder: Path, tmp_path: Path) -> None:
     write(folder / "broken", {"type": "image"})
     with pytest.raises(FormatError, match="scales"):
         open_layers(folder)
+
+
+def test_members_that_are_not_as_they_should_be(folder: Path) -> None:
+    write(folder / "odd", {"@type": ["neuroglancer_skeletons"]})
+    write(folder / "broken", {})
+    (folder / "broken" / "info").write_text("{")
+    (folder / "packed").mkdir()
+    (folder / "packed" / "info.gz").write_bytes(gzip.compress(b"{}"))
+    (folder / "damaged").mkdir()
+    (folder / "damaged" / "info.gz").write_bytes(b"\x1f\x8b")
+    found = read_members(open_store(folder))
+    assert {member.name: member.type or type(member.error).__name__ for member in found} == {
+        "bodies": "neuroglancer_legacy_mesh",
+        "broken": "FormatError",
+        "damaged": "FormatError",
+        "em": "neuroglancer_multiscale_volume",
+        "labels": "neuroglancer_multiscale_volume",
+        "neurites": "neuroglancer_skeletons",
+        "odd": "FormatError",
+        "packed": "NoneType",
+        "synapses": "neuroglancer_annotations_v1",
+    }
+    for name in ("odd", "broken", "damaged"):
+        with pytest.raises(FormatError):
+            open_layers(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('{"layers": [{"name": "b"}, 5, {"name": 7}, {"name": "a"}, {"name": "b"}]}', ("b", "a")),
+        ('{"layers": {"name": "b"}}', ()),
+        ("{", ()),
+    ],
+)
+def test_a_list_that_cannot_be_understood(folder: Path, text: str, names: tuple[str, ...]) -> None:
+    assert read_list(open_store(folder)) is None
+    (folder / "precast.json").write_text(text)
+    found = read_list(open_store(folder))
+    assert found is not None
+    assert found.names == names
+    with pytest.raises(FormatError, match=r"precast\.json"):
+        found.valid()
 
 
 def test_an_encoding_that_precast_cannot_decode_can_still_be_shown(folder: Path) -> None:

@@ -247,7 +247,7 @@ def test_a_dataset_is_not_shown_before_its_info_is_there(tmp_path: Path) -> None
     files = {"8_8_8/0.shard": b"half", "mesh/info": meshes, ".precast/x": b"work"}
     root = put(tmp_path / "labels", files)
     with precast.serve(root, OPTIONS) as server:
-        assert [finding.code for finding in server.findings] == ["PC980"]
+        assert [finding.code for finding in server.findings] == ["PH101"]
         assert not server.datasets[0].ready
         for name in files:
             answer = ask(server.port, "GET", f"/labels/{name}")

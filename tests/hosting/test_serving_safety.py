@@ -328,7 +328,7 @@ def test_a_layer_that_is_a_link_to_elsewhere_is_not_served(tmp_path: Path) -> No
     listed = b'{"@type": "precast_collection", "schema": 1, "layers": [' + layer + b"]}"
     (tmp_path / "out/precast.json").write_bytes(listed)
     with precast.serve(tmp_path / "out", precast.ServeOptions(port=0)) as server:
-        assert [finding.code for finding in server.findings] == ["PC981"]
+        assert [finding.code for finding in server.findings] == ["PH102"]
         assert ask(server.port, "GET", "/out/em/info").status == 404
     # but what the user names may be a link
     with precast.serve(tmp_path / "out/em", precast.ServeOptions(port=0)) as server:

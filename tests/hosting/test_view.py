@@ -198,7 +198,7 @@ def test_layers_that_are_not_served_are_left_out_and_told(folder: Path, tmp_path
     with precast.view(folder) as view:
         assert [layer["name"] for layer in view.state["layers"]] == ["em", "labels"]
         told = {(finding.code, Path(finding.where).name) for finding in view.findings}
-    assert told == {("PC981", "photo"), ("PV120", "bones")}
+    assert told == {("PH102", "photo"), ("PV120", "bones")}
     with precast.view(folder, folder / "bones", elsewhere) as view:
         names = [layer["name"] for layer in view.state["layers"]]
     assert sorted(names) == ["bones", "em", "labels", "photo"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
 import time
@@ -15,6 +16,8 @@ import tifffile
 
 import precast
 from precast.errors import DestinationExistsError, SourceError, UsageError
+from precast.workflows import per_source
+from precast.workflows.per_source import PerSource
 
 OPTIONS: dict[str, Any] = {"resolution": "16,16,20"}
 
@@ -207,3 +210,104 @@ def test_a_table_that_is_not_there_is_told_before_anything_is_made(sources: tupl
     with pytest.raises(SourceError, match=r"cannot read .*cells\.csv"):
         build(sources, tmp_path / "out", csv=str(tmp_path / "cells.csv"))
     assert not (tmp_path / "out").exists()
+
+
+def options(values: dict[str, Any]) -> precast.BuildOptions:
+    return precast.BuildOptions(**values)
+
+
+def scale_zero(out: Path, name: str) -> dict[str, Any]:
+    scale: dict[str, Any] = json.loads((out / name / "info").read_text())["scales"][0]
+    return scale
+
+
+def test_values_of_one_source(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    wanted: dict[str, Any] = {"resolution": {"em": (8, 8, 20), None: 16}, "offset": {"em": "10,20,30"}}
+    made = build(sources, out, **wanted)
+    assert made.ok
+    assert [scale_zero(out, name)["resolution"] for name in ("cells", "em")] == [[16, 16, 16], [8, 8, 20]]
+    assert [scale_zero(out, name)["voxel_offset"] for name in ("cells", "em")] == [[0, 0, 0], [10, 20, 30]]
+
+    # the same in other words is the same
+    same = {"resolution": typed("16", "em=8,8,20"), "offset": "em=10,20,30"}
+    assert not any(layer.converted for layer in build(sources, out, **same).layers)
+
+    # what has changed for one is made again for that one alone
+    other = wanted | {"resolution": {"em": "8,8,21", None: 16}}
+    with pytest.raises(DestinationExistsError, match="em exists"):
+        build(sources, out, **other)
+    made = build(sources, out, **other, overwrite=True)
+    assert [(layer.converted, layer.meshed) for layer in made.layers] == [(False, False), (True, False)]
+    assert scale_zero(out, "em")["resolution"] == [8, 8, 21]
+    made = build(sources, out, **other | {"image_encoding": "em=png"}, overwrite=True)
+    assert [layer.converted for layer in made.layers] == [False, True]
+    assert scale_zero(out, "em")["encoding"] == "png"
+
+
+def typed(*texts: str) -> PerSource:
+    return PerSource.typed("--resolution", texts)
+
+
+def test_meshes_of_one_source(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    out, more, table = tmp_path / "out", tmp_path / "src" / "more.npy", tmp_path / "more.csv"
+    np.save(more, labels())
+    table.write_text("id,label\n90000,big\n")
+    both = (sources[0], more)
+    named: dict[str, Any] = {"csv": {"more": table}, "min_voxels": "more=12000", "max_error": {"cells": "30nm"}}
+    assert [layer.meshes for layer in build(both, out, **named).layers] == [2, 1]
+    properties = [(out / name / "segment_properties" / "info").read_text() for name in ("cells", "more")]
+    assert ["big" in text for text in properties] == [False, True]
+    assert not any(layer.meshed for layer in build(both, out, **named).layers)
+    table.write_text("id,label\n90000,huge\n")
+    made = build(both, out, **named, overwrite=True)
+    assert [layer.meshed for layer in made.layers] == [False, True]
+
+
+def test_names_and_values_that_are_refused(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in ("resolution", "offset", "image_encoding", "max_error", "min_voxels", "csv"):
+        flag = f"--{name.replace('_', '-')}"
+        value = "png" if name == "image_encoding" else 8
+        with pytest.raises(UsageError, match=f"{flag} ems={value}: no source is called ems") as caught:
+            build(sources, out, **{name: {"ems": value}})
+        assert caught.value.hint == "they are called cells, em"
+        with pytest.raises(UsageError, match=f"{flag}: 7 is no name"):
+            options({name: {7: value}})
+    for name, value, words in (
+        ("resolution", "a", "not a voxel size"),
+        ("resolution", "8,8", "three edges"),
+        ("offset", "1,2", "three whole numbers"),
+        ("image_encoding", "gif", "auto, raw, jpeg, png"),
+        ("max_error", "x", "40nm"),
+        ("min_voxels", "0", "from 1 to"),
+        ("min_voxels", "many", "from 1 to"),
+    ):
+        with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} em={value}: ") as caught:
+            options({name: f"em={value}"})
+        assert words in f"{caught.value.message} {caught.value.hint}"
+    # what is for images is given for labels, and the other way round
+    with pytest.raises(UsageError, match="--image-encoding cells=png: cells is of the kind segmentation"):
+        build(sources, out, image_encoding={"cells": "png"})
+    with pytest.raises(UsageError, match="--min-voxels em=2: em is of the kind image"):
+        build(sources[1:], out, min_voxels={"em": 2})
+    assert not out.exists()
+    for wrong in ({"csv": "x.csv"}, {"min_voxels": {"cells": 2}}, {"max_error": 5}):
+        with pytest.raises(UsageError, match="--no-mesh"):
+            options({"no_mesh": True, **wrong})
+
+
+def test_what_is_typed() -> None:
+    examples = doctest.testmod(per_source)
+    assert (examples.failed, examples.attempted) == (0, 2)
+    given = typed("a=1", "5", "b=2,3")
+    assert (given["a"], given["b"], given["c"]) == ("1", "2,3", "5")
+    assert dict(typed("./x=1/cells.csv").items()) == {"": "./x=1/cells.csv"}
+    for texts, words in (
+        (("em=4", "em=5"), "twice for em: 4 and 5"),
+        (("4", "5"), "twice for all sources: 4 and 5"),
+        (("=4",), "the name is missing"),
+        (("em=",), "the value is missing"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            typed(*texts)

@@ -175,3 +175,34 @@ def pair_properties(pair: Pair) -> Iterator[Fault]:
 @PAIR.add("PC823", "the objects of parts can be listed", severity=Severity.INFO, hint="they were not compared")
 def pair_listed(pair: Pair) -> Iterator[Fault]:
     yield from pair.unlisted
+
+
+@dataclass(slots=True)
+class LayerPairs:
+    """The layers of two collections.
+
+    Attributes
+    ----------
+    unlike
+        Layers that one of them does not have, or that are something else there.
+    uncompared
+        Layers that are no volumes.
+    """
+
+    unlike: list[Fault] = field(default_factory=list)
+    uncompared: list[Fault] = field(default_factory=list)
+
+
+LAYERS: RuleTable[LayerPairs] = RuleTable()
+
+
+@LAYERS.add("PC830", "two collections have the same layers")
+def layers_alike(pairs: LayerPairs) -> Iterator[Fault]:
+    yield from pairs.unlike
+
+
+@LAYERS.add(
+    "PC831", "the layers of two collections are volumes", severity=Severity.INFO, hint="others were not compared"
+)
+def layers_comparable(pairs: LayerPairs) -> Iterator[Fault]:
+    yield from pairs.uncompared

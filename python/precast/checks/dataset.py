@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from precast.checks.against import check_against
@@ -19,14 +18,15 @@ from precast.checks.properties import check_properties_file
 from precast.checks.report import DatasetReport, PartReport, Report
 from precast.checks.skeletons import check_skeletons
 from precast.checks.volume import check_volume
-from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError, StorageError, UsageError
+from precast.dataset.members import Member, read_list, read_members
+from precast.errors import FormatError, ObjectNotFoundError, UsageError
 from precast.execution.progress import NoProgress, Progress
 from precast.findings import Finding
-from precast.precomputed.collection import Collection
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, PROVENANCE_KEY
 from precast.precomputed.provenance import Provenance
 from precast.precomputed.strict_json import parse_object
 from precast.storage import LocalStore, Store
+from precast.storage.opening import child_store
 
 __all__ = ["check"]
 
@@ -83,7 +83,7 @@ def check(
                 f"{store.url} is a collection; --against compares one volume",
                 hint=f"name its directory, for example {store.url}/{names[0] if names else 'labels'}",
             )
-        reports = [_check_one(_inside(store, name), name, options, progress) for name in names]
+        reports = [_check_one(child_store(store, name), name, options, progress) for name in names]
     return Report(
         path=store.url,
         datasets=tuple(reports),
@@ -104,64 +104,35 @@ def _has(store: Store, key: str) -> bool:
 # ---- collections
 
 
-def _inside(store: Store, name: str) -> Store:
-    assert isinstance(store, LocalStore)  # only of those are collections found
-    return LocalStore(store.root / name)
-
-
 def _layers(store: Store) -> tuple[list[str], list[Finding]]:
     """Return the datasets of a collection and what is wrong with its list."""
-    there: list[str] = []
-    if isinstance(store, LocalStore) and store.root.is_dir():
-        there = sorted(entry.name for entry in store.root.iterdir() if _is_dataset(entry))
-    try:
-        data = store.read(COLLECTION_KEY)
-    except ObjectNotFoundError:
+    there = [member.name for member in read_members(store) if _is_dataset(member)]
+    listed = read_list(store, COLLECTION_KEY)
+    if listed is None:
         if not there:
             raise ObjectNotFoundError(
                 f"{store.url} is not a precomputed dataset: it has no info file",
                 hint="give the directory that holds the info file, or one whose directories do",
                 where=store.url,
-            ) from None
+            )
         return there, []
-    problem = ""
-    try:
-        names = [layer.name for layer in Collection.from_bytes(data).layers]
-    except FormatError as error:
-        problem = " ".join(error.message.split())
-        names = _names_of_layers(data)
-        if not names:
-            return there, COLLECTION.run(CollectionFile(COLLECTION_KEY, problem))
+    problem = " ".join(listed.error.message.split()) if listed.error is not None else ""
+    if not listed.names:
+        return there, COLLECTION.run(CollectionFile(COLLECTION_KEY, problem))
     file = CollectionFile(
         COLLECTION_KEY,
         problem,
-        [name for name in names if name not in there],
-        [name for name in there if name not in names],
+        [name for name in listed.names if name not in there],
+        [name for name in there if name not in listed.names],
     )
-    return [*[name for name in names if name in there], *file.unlisted], COLLECTION.run(file)
+    return [*[name for name in listed.names if name in there], *file.unlisted], COLLECTION.run(file)
 
 
-def _is_dataset(folder: Path) -> bool:
-    """Tell whether a directory can be a layer: it has an info, and not that of a part of a volume."""
-    if folder.name.startswith(".") or not folder.is_dir():
-        return False
-    try:
-        kind = parse_object(LocalStore(folder).read(INFO_KEY), INFO_KEY).get("@type")
-    except (FormatError, AccessDeniedError, StorageError):
+def _is_dataset(member: Member) -> bool:
+    """Tell whether a directory can be a layer: its info is not that of a part of a volume."""
+    if member.error is not None or member.type is None:
         return True  # its check says what is wrong
-    except ObjectNotFoundError:
-        return False
-    return not isinstance(kind, str) or PART_TYPES.get(kind, "annotations") == "annotations"
-
-
-def _names_of_layers(data: bytes) -> list[str]:
-    """Return the names of layers in a file that is not as it should be, as far as there are any."""
-    try:
-        layers = parse_object(data, COLLECTION_KEY).get("layers")
-    except FormatError:
-        return []
-    entries = [entry for entry in layers if isinstance(entry, dict)] if isinstance(layers, list) else []
-    return [entry["name"] for entry in entries if isinstance(entry.get("name"), str)]
+    return PART_TYPES.get(member.type, "annotations") == "annotations"
 
 
 # ---- one dataset

@@ -1,25 +1,26 @@
-"""Compare two datasets: their voxels at every scale, and which objects their parts have."""
+"""Compare two datasets, or collections layer by layer: voxels at every scale, and which objects their parts have."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from precast.checks.blocks import BYTES_BESIDE, SHOWN, BlockMatch, comparison_boxes, match_blocks
-from precast.checks.compare_rules import PAIR, VOXELS, Pair, VoxelMatch
+from precast.checks.compare_rules import LAYERS, PAIR, VOXELS, LayerPairs, Pair, VoxelMatch
 from precast.checks.context import Context
 from precast.checks.key_value import find_values
 from precast.checks.options import CheckOptions, DiffOptions
 from precast.checks.rules import Fault
 from precast.checks.work import in_threads
+from precast.dataset.layers import Layer, LayerSet, open_layers
 from precast.dataset.volume import Scale, Volume, open_volume
-from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError, StorageError
+from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError, PrecastError, StorageError, UsageError
 from precast.execution.progress import NoProgress, Progress
 from precast.findings import Finding, Severity
 from precast.geometry import Box
@@ -60,21 +61,24 @@ class ScaleDiff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffReport:
-    """What differs between two datasets.
+    """What differs between two datasets or collections.
 
     Attributes
     ----------
     a, b
-        The datasets.
+        What was compared.
     scales
-        Those that both have.
+        Those that both datasets have; none of collections.
+    layers
+        The layers that both collections have and that are volumes, by name; none of datasets.
     findings
-        Every difference.
+        Every difference; those of a layer have its name before the place.
     """
 
     a: str
     b: str
-    scales: tuple[ScaleDiff, ...]
+    scales: tuple[ScaleDiff, ...] = ()
+    layers: dict[str, DiffReport] = field(default_factory=dict)
     findings: tuple[Finding, ...]
 
     @property
@@ -84,7 +88,10 @@ class DiffReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report without its findings, which the document of ``--json`` has on their own."""
-        return {"a": self.a, "b": self.b, "equal": self.equal, "scales": list(self.scales)}
+        value: dict[str, Any] = {"a": self.a, "b": self.b, "equal": self.equal, "scales": list(self.scales)}
+        if self.layers:
+            value["layers"] = {name: layer.to_json() for name, layer in self.layers.items()}
+        return value
 
 
 def diff(
@@ -96,10 +103,12 @@ def diff(
 ) -> DiffReport:
     """Compare two volumes voxel by voxel, whatever their chunks, encodings and shards, and the objects of their parts.
 
+    Of two collections, layers of the same name are compared.
+
     Parameters
     ----------
     a, b
-        Precomputed volumes: their directories, or stores.
+        Precomputed volumes, or collections or directories of some: their directories, or stores.
     options
         How.
     progress
@@ -108,7 +117,9 @@ def diff(
     Raises
     ------
     ObjectNotFoundError
-        If one of them is no volume.
+        If one of them is not there.
+    UsageError
+        If one of them is a volume, and the other a collection.
     FormatError
         If one of them cannot be opened; ``precast check`` says more.
 
@@ -124,10 +135,70 @@ def diff(
     >>> print(diff(folder + "/a", folder + "/b").findings[0].message)
     1 of 729 voxels differ, the first at 6,5,4: a 1, b 2
     """
-    options = options or DiffOptions()
-    first, second = open_volume(a), open_volume(b)
+    options, progress = options or DiffOptions(), progress or NoProgress()
+    first, second = _open_both(a, b)
+    if first.single != second.single:
+        one, many = (first, second) if first.single else (second, first)
+        example = next((layer.name for layer in many.layers if layer.name == one.layers[0].name), many.layers[0].name)
+        raise UsageError(
+            f"{one.store.url} is one dataset, and {many.store.url} is a directory of datasets",
+            hint=f"name one of them, for example {many.store.url}/{example}",
+        )
+    if first.single:
+        return _diff_volumes(open_volume(first.store), open_volume(second.store), options, progress)
+    return _diff_layers(first, second, options, progress)
+
+
+def _open_both(a: str | os.PathLike[str] | Store, b: str | os.PathLike[str] | Store) -> tuple[LayerSet, LayerSet]:
+    """Open what is at two places; of two that cannot be opened the error names both."""
+    found: list[LayerSet] = []
+    errors: list[PrecastError] = []
+    for place in (a, b):
+        try:
+            found.append(open_layers(place))
+        except PrecastError as error:
+            errors.append(error)
+    if len(errors) == 2 and errors[0].message != errors[1].message:
+        first, second = errors
+        hint = "; ".join(dict.fromkeys(error.hint for error in errors if error.hint))
+        raise type(first)(f"{first.message}; {second.message}", hint=hint, where=first.where)
+    if errors:
+        raise errors[0]
+    return found[0], found[1]
+
+
+def _diff_layers(first: LayerSet, second: LayerSet, options: DiffOptions, progress: Progress) -> DiffReport:
+    of_a, of_b = ({layer.name: layer for layer in place.layers} for place in (first, second))
+    pairs = LayerPairs()
+    reports: dict[str, DiffReport] = {}
+    for name, layer in of_a.items():
+        other = of_b.get(name)
+        if other is None:
+            pairs.unlike.append((name, "is a layer of a only"))
+        elif _sort(layer) != _sort(other):
+            pairs.unlike.append((name, f"is {_sort(layer)} in a, {_sort(other)} in b"))
+        elif layer.volume is None or other.volume is None:
+            pairs.uncompared.append((name, f"is {_sort(layer)}"))
+        else:
+            progress.note(f"layer {name}")
+            reports[name] = _diff_volumes(layer.volume, other.volume, options, progress)
+    pairs.unlike += [(name, "is a layer of b only") for name in of_b if name not in of_a]
+    findings = LAYERS.run(pairs)
+    for name, report in reports.items():
+        findings += [replace(finding, where=f"{name}/{finding.where}") for finding in report.findings]
+    return DiffReport(a=first.store.url, b=second.store.url, layers=reports, findings=tuple(findings))
+
+
+def _sort(layer: Layer) -> str:
+    """Return what is compared with only the same: of what sort a layer is."""
+    if layer.info is not None:
+        return "a volume"
+    return layer.part or "annotations"
+
+
+def _diff_volumes(first: Volume, second: Volume, options: DiffOptions, progress: Progress) -> DiffReport:
     work = CheckOptions(threads=options.threads, memory=options.memory)
-    contexts = [Context(volume.store, work, progress or NoProgress()) for volume in (first, second)]
+    contexts = [Context(volume.store, work, progress) for volume in (first, second)]
     pair = Pair()
     findings: list[Finding] = []
     comparable = _info(first, second, pair)

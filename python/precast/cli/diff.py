@@ -26,7 +26,7 @@ EXIT_FINDINGS = 1
 def command(a: str, b: str, *, as_json: bool, quiet: bool, **values: Any) -> int:
     """Compare the datasets A and B: voxels of every scale, whatever their chunks and encodings, and objects of parts.
 
-    Exit code 1 if they differ.
+    Of directories of datasets, as build makes them, those of the same name are compared. Exit code 1 if they differ.
     """
     share_heaps()
     options = DiffOptions(**given(values))
@@ -42,11 +42,19 @@ def command(a: str, b: str, *, as_json: bool, quiet: bool, **values: Any) -> int
 def text(report: DiffReport) -> str:
     """Return the report for a terminal."""
     lines = [f"a: {report.a}", f"b: {report.b}"]
+    lines += _scales(report, "  ")
+    for name, layer in report.layers.items():
+        lines += [f"  {name}:", *_scales(layer, "    ")]
+    lines += ["", grouped_text(report.findings) if report.findings else "no difference"]
+    return "\n".join(lines)
+
+
+def _scales(report: DiffReport, indent: str) -> list[str]:
+    lines = []
     for scale in report.scales:
         if scale.by_digest:
             what = "digests in provenance are equal" if scale.equal else "digests in provenance differ"
         else:
             what = f"{scale.differ} of {scale.compared} voxels differ"
-        lines.append(f"  {scale.key}: {what}")
-    lines += ["", grouped_text(report.findings) if report.findings else "no difference"]
-    return "\n".join(lines)
+        lines.append(f"{indent}{scale.key}: {what}")
+    return lines

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from precast.workflows.per_source import PerSource
+
 __all__ = ["from_dataclass", "output_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -16,9 +18,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def from_dataclass(cls: Any) -> Callable[[F], F]:
     """Return a decorator that adds one click option per field of a dataclass.
 
-    A field's metadata has ``help``; ``choices``, ``bounds`` and ``metavar`` are optional. Values are passed on as
-    they were typed: the dataclass checks them, so Python and the command line give the same errors. Options that
-    were not given are not passed.
+    A field's metadata has ``help``; ``choices``, ``bounds`` and ``metavar`` are optional. With ``per_source`` the
+    option may be repeated, with the names of sources. Values are passed on as they were typed: the dataclass checks
+    them, so Python and the command line give the same errors. Options that were not given are not passed.
     """
 
     def decorate(function: F) -> F:
@@ -35,6 +37,15 @@ def _option(spec: Field[Any]) -> Callable[[F], F]:
     text = spec.metadata["help"]
     if isinstance(default, bool):
         return click.option(flag, spec.name, is_flag=True, default=None, help=text)
+    if spec.metadata.get("per_source"):
+        return click.option(
+            flag,
+            spec.name,
+            multiple=True,
+            callback=lambda _context, _option, texts: PerSource.typed(flag, texts) if texts else None,
+            metavar=f"[NAME=]{spec.metadata['metavar']}",
+            help=text,
+        )
     if default is not None and default != "auto":
         text = f"{text} [default: {default}]"
     if "choices" in spec.metadata:

@@ -77,8 +77,8 @@ class Served(Protocol):
 S = TypeVar("S", bound=Served)
 
 
-class _EndError(Exception):
-    """Somebody asked this process to end."""
+class _EndError(BaseException):
+    """Somebody asked this process to end; nothing on the way out takes it for an error."""
 
 
 def until_ended(start: Callable[[], S], announce: Callable[[S], None]) -> int:
@@ -89,18 +89,23 @@ def until_ended(start: Callable[[], S], announce: Callable[[S], None]) -> int:
         asked.append(number)
         raise _EndError
 
-    signal.signal(signal.SIGTERM, end)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number, handler in before.items():
+        # a shell lets its jobs in the background ignore Ctrl-C, which is for that in front
+        if not (number == signal.SIGINT and handler == signal.SIG_IGN):
+            signal.signal(number, end)
     try:
         with start() as server:
             announce(server)
             # an exception that comes while Python cleans something up is lost; what was asked for is not
             while not asked:
                 time.sleep(LOOK_S)
-            return 0
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
     except _EndError:
-        return 0
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+    return EXIT_INTERRUPTED if asked[0] == signal.SIGINT else 0
 
 
 def more_files() -> None:

@@ -7,12 +7,12 @@ import os
 import urllib.parse
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
+from precast.dataset.members import Member, read_list, read_members
 from precast.dataset.volume import Volume
 from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError
 from precast.precomputed.annotation_space import ANNOTATIONS_TYPE, AnnotationSpace
-from precast.precomputed.collection import Collection, CollectionLayer, ViewHints
+from precast.precomputed.collection import CollectionLayer, ViewHints
 from precast.precomputed.info import VolumeInfo
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY
 from precast.precomputed.strict_json import parse_object
@@ -124,15 +124,14 @@ def open_layers(place: str | os.PathLike[str] | Store) -> LayerSet:
     if data is not None:
         return LayerSet(store, (_layer(store, data, _name_of(store)),), single=True)
     try:
-        data = _read(store, COLLECTION_KEY)
+        listed = read_list(store)
     except AccessDeniedError as error:
         raise refused or error from None
-    if data is not None:
-        collection = Collection.from_bytes(data, where=f"{store.url}/{COLLECTION_KEY}")
-        return LayerSet(store, tuple(_member(store, entry) for entry in collection.layers), single=False)
+    if listed is not None:
+        return LayerSet(store, tuple(_listed(store, entry) for entry in listed.valid().layers), single=False)
     if refused is not None:
         raise refused
-    layers = tuple(_found(store))
+    layers = tuple(_found(store, member) for member in read_members(store))
     if not layers:
         raise ObjectNotFoundError(
             f"there is no dataset at {store.url}: no {INFO_KEY}, no {COLLECTION_KEY}",
@@ -156,7 +155,7 @@ def _name_of(store: Store) -> str:
     return path.rpartition("/")[2] or "data"
 
 
-def _member(store: Store, entry: CollectionLayer) -> Layer:
+def _listed(store: Store, entry: CollectionLayer) -> Layer:
     member = child_store(store, entry.name)
     try:
         data = member.read(INFO_KEY)
@@ -176,26 +175,18 @@ def _member(store: Store, entry: CollectionLayer) -> Layer:
     return layer
 
 
-def _found(store: Store) -> list[Layer]:
-    """Return the datasets directly below a local directory."""
-    if not isinstance(store, LocalStore) or not store.root.is_dir():
-        return []
-    layers = []
-    for folder in sorted(Path(store.root).iterdir(), key=lambda path: path.name):
-        if folder.name.startswith(".") or not folder.is_dir():
-            continue
-        member = child_store(store, folder.name)
-        data = _read(member, INFO_KEY)
-        if data is not None:
-            layers.append(_layer(member, data, folder.name, path=folder.name))
-    return layers
+def _found(store: Store, member: Member) -> Layer:
+    if member.error is not None:
+        raise member.error
+    place = child_store(store, member.name)
+    return _layer(place, place.read(INFO_KEY), member.name, path=member.name)
 
 
 def _layer(store: Store, data: bytes, name: str, *, path: str = "", view: ViewHints | None = None) -> Layer:
     where = f"{store.url}/{INFO_KEY}"
     value = parse_object(data, where)
     kind, view = value.get("@type"), view or ViewHints()
-    if kind in OBJECT_TYPES:
+    if isinstance(kind, str) and kind in OBJECT_TYPES:
         return Layer(name, "segmentation", store, path, part=OBJECT_TYPES[kind], view=view)
     if kind == ANNOTATIONS_TYPE:
         return Layer(name, "annotation", store, path, space=AnnotationSpace.from_json(value, where=where), view=view)

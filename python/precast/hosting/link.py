@@ -11,7 +11,7 @@ from typing import Any
 
 from precast.dataset import LayerSet, open_layers
 from precast.errors import UsageError
-from precast.findings import Finding, Severity
+from precast.findings import Finding, notice
 from precast.hosting.addresses import PUBLIC_VIEWER, blocked_as_insecure, join_url, viewer_url
 from precast.hosting.state import PlacedLayer, ViewerState, ViewOptions, build_state
 from precast.precomputed.objects import JSON
@@ -236,12 +236,11 @@ def _write(file: Path, built: ViewerState) -> None:
 
 
 def _long(length: int) -> Finding:
-    return Finding(
-        code="PV110",
-        severity=Severity.WARNING,
-        where="",
-        message=f"the address has {length} characters; some programs cut so long ones",
-        hint="--state-file puts the state into a file, or choose fewer objects with --segments",
+    return notice(
+        "PV110",
+        "",
+        f"the address has {length} characters; some programs cut so long ones",
+        "--state-file puts the state into a file, or choose fewer objects with --segments",
     )
 
 
@@ -250,11 +249,10 @@ def _insecure(viewer: str, targets: Sequence[str]) -> list[Finding]:
     if not blocked:
         return []
     return [
-        Finding(
-            code="PV111",
-            severity=Severity.WARNING,
-            where=blocked[0],
-            message=f"{viewer} is on https, and browsers keep it from reading data by plain http",
-            hint="serve the data by https, or use a viewer on http, such as that of precast view",
+        notice(
+            "PV111",
+            blocked[0],
+            f"{viewer} is on https, and browsers keep it from reading data by plain http",
+            "serve the data by https, or use a viewer on http, such as that of precast view",
         )
     ]

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import urllib.parse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from precast.dataset.members import Member, read_list, read_members
 from precast.errors import UsageError
-from precast.findings import Finding, Severity
-from precast.kernels import gzip_decompress
-from precast.precomputed.collection import Collection
-from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY
+from precast.findings import Finding, notice
+from precast.precomputed.objects import INFO_KEY
+from precast.storage import LocalStore
 from precast.storage.base import translate_os_error
 
 __all__ = ["Place", "find_places"]
 
 WORK_DIRECTORY = ".precast"
-MOST_INFO_BYTES = 1 << 30
 DATASET_TYPES = (None, "neuroglancer_multiscale_volume", "neuroglancer_annotations_v1")
 """``@type``s of what is a dataset of its own; old volumes have none."""
 RESERVED = ("v", "events", "state", "favicon.ico")
@@ -116,25 +114,21 @@ def _free(name: str, taken: Iterable[str]) -> str:
 def _look(root: Path, name: str, findings: list[Finding]) -> Place:
     if is_complete(root):
         return Place(name=name, root=root)
-    try:
-        text = (root / COLLECTION_KEY).read_bytes()
-    except FileNotFoundError:
-        listed, candidates = False, _children(root)
-    except OSError as error:
-        raise translate_os_error(error, "reading", root / COLLECTION_KEY) from None
+    store = LocalStore(root)
+    listed = read_list(store)
+    if listed is not None:
+        candidates = [layer.name for layer in listed.valid().layers]
     else:
-        collection = Collection.from_bytes(text, where=str(root / COLLECTION_KEY))
-        listed, candidates = True, [layer.name for layer in collection.layers]
+        candidates = [member.name for member in read_members(store) if _is_dataset(member)]
     layers = tuple(layer for layer in candidates if _is_within(root, layer, findings))
-    place = Place(name=name, root=root, layers=layers, listed=listed)
+    place = Place(name=name, root=root, layers=layers, listed=listed is not None)
     if not place.collection:
         findings.append(
-            Finding(
-                code="PC980",
-                severity=Severity.WARNING,
-                where=str(root),
-                message="there is no info file, so nothing of it is served until there is one",
-                hint="wait for its writer to finish, or name a dataset or a directory of datasets",
+            notice(
+                "PH101",
+                str(root),
+                "there is no info file, so nothing of it is served until there is one",
+                "wait for its writer to finish, or name a dataset or a directory of datasets",
             )
         )
     return place
@@ -145,24 +139,9 @@ def is_complete(root: Path) -> bool:
     return any((root / name).is_file() for name in (INFO_KEY, f"{INFO_KEY}.gz"))
 
 
-def _children(root: Path) -> list[str]:
-    try:
-        names = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        raise translate_os_error(error, "listing", root) from None
-    return [name for name in names if _is_dataset(root / name)]
-
-
-def _is_dataset(root: Path) -> bool:
+def _is_dataset(member: Member) -> bool:
     """Return whether a directory holds a dataset, not a part of one: meshes of a volume that is not complete."""
-    for name in (INFO_KEY, f"{INFO_KEY}.gz"):
-        try:
-            text = (root / name).read_bytes()
-            kind = json.loads(gzip_decompress(text, MOST_INFO_BYTES) if name.endswith(".gz") else text).get("@type")
-        except (OSError, ValueError, AttributeError):
-            continue
-        return kind in DATASET_TYPES
-    return False
+    return member.error is None and member.type in DATASET_TYPES
 
 
 def _is_within(root: Path, layer: str, findings: list[Finding]) -> bool:
@@ -170,12 +149,11 @@ def _is_within(root: Path, layer: str, findings: list[Finding]) -> bool:
     if (root / layer).resolve() == root / layer:
         return True
     findings.append(
-        Finding(
-            code="PC981",
-            severity=Severity.WARNING,
-            where=str(root / layer),
-            message="this layer is a symbolic link, and is not served with its collection",
-            hint="name the dataset that it leads to as a path of its own",
+        notice(
+            "PH102",
+            str(root / layer),
+            "this layer is a symbolic link, and is not served with its collection",
+            "name the dataset that it leads to as a path of its own",
         )
     )
     return False

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from precast.dataset import Layer, Scale, Volume, VolumeMeshes
 from precast.dataset.label_table import read_label_table
 from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError, PrecastError, UsageError
-from precast.findings import Finding, Severity
+from precast.findings import Finding, notice
 from precast.geometry import Box
 from precast.precomputed.objects import INFO_KEY
 from precast.precomputed.segment_properties import SegmentProperties
@@ -135,12 +135,11 @@ def select_segments(layer: Layer, choice: SegmentChoice) -> tuple[list[str], lis
 
 
 def _unknown(layer: Layer, reason: str) -> Finding:
-    return Finding(
-        code="PV101",
-        severity=Severity.WARNING,
-        where=layer.name,
-        message=f"no objects of {layer.name} are selected, because the largest are not known: {reason}",
-        hint="name them with --segments 5,7",
+    return notice(
+        "PV101",
+        layer.name,
+        f"no objects of {layer.name} are selected, because the largest are not known: {reason}",
+        "name them with --segments 5,7",
     )
 
 

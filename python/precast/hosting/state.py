@@ -12,7 +12,7 @@ from typing import Any
 
 from precast.dataset import Layer
 from precast.errors import PrecastError, UsageError
-from precast.findings import Finding, Severity
+from precast.findings import Finding, notice
 from precast.hosting.addresses import encode_state, source_url
 from precast.hosting.contrast import Contrast, measure_contrast
 from precast.hosting.frame import LAYOUTS, WINDOW, Frame, extent_of, parse_position
@@ -208,12 +208,11 @@ def _outside(place: list[float], frame: Frame) -> Finding:
         f"{float(low / edge):g} to {float(high / edge):g}"
         for low, high, edge in zip(frame.lower, frame.upper, frame.voxel, strict=True)
     ]
-    return Finding(
-        code="PV103",
-        severity=Severity.WARNING,
-        where=",".join(f"{number:g}" for number in place),
-        message=f"the position is outside the data, which go from {', '.join(bounds)} (x, y, z)",
-        hint="--position takes voxels of the dataset with the finest voxels",
+    return notice(
+        "PV103",
+        ",".join(f"{number:g}" for number in place),
+        f"the position is outside the data, which go from {', '.join(bounds)} (x, y, z)",
+        "--position takes voxels of the dataset with the finest voxels",
     )
 
 
@@ -248,21 +247,19 @@ def _image(layer: Layer, options: ViewOptions) -> tuple[dict[str, Any], list[Fin
             contrast = measure_contrast(layer.volume) if layer.volume is not None else []
         except PrecastError as error:
             findings.append(
-                Finding(
-                    code="PV102",
-                    severity=Severity.WARNING,
-                    where=layer.name,
-                    message=f"no contrast could be found for {layer.name}: {error.message}",
-                    hint="set it in the viewer, in the layer's rendering tab",
+                notice(
+                    "PV102",
+                    layer.name,
+                    f"no contrast could be found for {layer.name}: {error.message}",
+                    "set it in the viewer, in the layer's rendering tab",
                 )
             )
     if info.num_channels > MOST_CHANNELS:
         findings.append(
-            Finding(
-                code="PV104",
-                severity=Severity.INFO,
-                where=layer.name,
-                message=f"of the {info.num_channels} channels of {layer.name} the first {MOST_CHANNELS} are shown",
+            notice(
+                "PV104",
+                layer.name,
+                f"of the {info.num_channels} channels of {layer.name} the first {MOST_CHANNELS} are shown",
             )
         )
     value = image_shader(info.data_type, info.num_channels, contrast)

@@ -14,7 +14,7 @@ from typing import Any
 
 from precast.dataset import LayerSet, open_layers
 from precast.errors import UsageError
-from precast.findings import Finding, Severity
+from precast.findings import Finding, notice
 from precast.hosting.addresses import join_url, viewer_url
 from precast.hosting.client import CLIENT_PATH, Client, find_client
 from precast.hosting.server import LOOPBACK, DataServer, ServeOptions
@@ -109,12 +109,11 @@ def _directory(store: object) -> Path | None:
 
 
 def _left_out(where: str) -> Finding:
-    return Finding(
-        code="PV120",
-        severity=Severity.WARNING,
-        where=where,
-        message="this layer is not served with the directory that it is in, and is left out",
-        hint="name it as a path of its own",
+    return notice(
+        "PV120",
+        where,
+        "this layer is not served with the directory that it is in, and is left out",
+        "name it as a path of its own",
     )
 
 

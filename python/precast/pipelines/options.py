@@ -4,18 +4,59 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from precast.errors import UsageError
 from precast.geometry import Vec3, VoxelSize
 
-__all__ = ["check_choices", "help_text", "json_value", "thread_count"]
+__all__ = ["MEMORY", "THREADS", "WorkOptions", "check_choices", "help_text", "json_value", "thread_count"]
 
 
 def help_text(text: str, **more: Any) -> dict[str, Any]:
     """Return the metadata of a field: its help, and ``choices``, ``bounds`` or ``metavar``."""
     return {"help": text, **more}
+
+
+MEMORY = help_text("Memory for buffers; default: 1 GiB or a quarter of the limit, the smaller.", metavar="SIZE")
+THREADS = help_text("Threads; default: all processors.", bounds=(1, 1024))
+
+
+class WorkOptions:
+    """What the options of work in blocks do alike.
+
+    The fields stand in the dataclasses themselves, because their order is that of the help.
+    """
+
+    memory: int | None
+    threads: int | None
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    NOT_IN_BYTES = ("memory", "threads", "scratch", "overwrite")
+    """Options that do not change a byte of the result."""
+
+    def _settle(self) -> None:
+        """Read the size of the memory, and check every field that has choices or bounds."""
+        if self.memory is not None:
+            from precast.execution.memory import parse_bytes
+
+            object.__setattr__(self, "memory", parse_bytes(self.memory))
+        for spec in fields(self):
+            check_choices(spec.name, getattr(self, spec.name), spec.metadata)
+
+    @property
+    def thread_count(self) -> int:
+        """Threads to use: as given, else all processors that this process may run on."""
+        return thread_count(self.threads)
+
+    def result_options(self) -> dict[str, Any]:
+        """Return, as JSON values, every option that the bytes of the result depend on."""
+        return {
+            spec.name: json_value(getattr(self, spec.name))
+            for spec in fields(self)
+            if spec.name not in self.NOT_IN_BYTES
+        }
 
 
 def check_choices(name: str, value: Any, metadata: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from precast.dataset.objects import rewrite
 from precast.errors import DestinationExistsError, FormatError, ObjectNotFoundError, StorageError, UsageError
 from precast.execution.memory import peak_rss_bytes
 from precast.execution.progress import NoProgress, Progress
-from precast.findings import Finding, Severity
+from precast.findings import Finding, notice
 from precast.pipelines.label_statistics import label_rows
 from precast.pipelines.options import check_choices, thread_count
 from precast.precomputed.objects import INFO_KEY, SEGMENT_PROPERTIES_DIRECTORY, ObjectKind
@@ -202,7 +202,7 @@ def former_properties(volume: Volume) -> tuple[SegmentProperties | None, list[Fi
         return SegmentProperties.from_bytes(volume.store.read(key), where=where), []
     except (ObjectNotFoundError, FormatError, StorageError) as error:
         text = f"nothing can be taken over from the former segment properties: {error.message}"
-        return None, [Finding(code="PP105", severity=Severity.WARNING, where=where, message=text)]
+        return None, [notice("PP105", where, text)]
 
 
 def _build(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precast.errors import UsageError
-from precast.findings import Finding, Severity
+from precast.findings import Finding, notice
 from precast.geometry import VoxelSize
 from precast.precomputed.label_table import LABEL_ROW
 from precast.precomputed.segment_properties import MOST_TAGS, Property, SegmentProperties
@@ -254,23 +254,21 @@ def _unknown_ids(table: ColumnTable, ids: Array) -> list[Finding]:
             "export the table anew from where it was made, or import its id column as text"
         )
     return [
-        Finding(
-            code="PP102",
-            severity=Severity.WARNING,
-            where=table.name,
-            message=f"{len(unknown)} of {len(table.ids)} ids are not in the dataset and are left out: {first}",
-            hint=hint,
+        notice(
+            "PP102",
+            table.name,
+            f"{len(unknown)} of {len(table.ids)} ids are not in the dataset and are left out: {first}",
+            hint,
         )
     ]
 
 
 def _too_many(count: int, limit: int) -> Finding:
-    return Finding(
-        code="PP101",
-        severity=Severity.WARNING,
-        where="",
-        message=f"only the {limit} largest of {count} segments get properties",
-        hint="a viewer loads all properties at once; raise --limit, or leave out small segments with --min-voxels",
+    return notice(
+        "PP101",
+        "",
+        f"only the {limit} largest of {count} segments get properties",
+        "a viewer loads all properties at once; raise --limit, or leave out small segments with --min-voxels",
     )
 
 

@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precast.errors import AccessDeniedError, ObjectNotFoundError, SourceError, StorageError, UsageError
-from precast.findings import Finding, Severity
+from precast.findings import Finding
 from precast.geometry import Box, Vec3, VoxelSize
 
 __all__ = [
@@ -45,9 +45,7 @@ __all__ = [
     "corrupt",
     "delivered_dtype",
     "fingerprint_files",
-    "info_finding",
     "open_binary",
-    "warning_finding",
 ]
 
 Array = npt.NDArray[Any]
@@ -240,16 +238,6 @@ def os_error(error: OSError, path: Path) -> ObjectNotFoundError | AccessDeniedEr
 def corrupt(path: Path, message: str, hint: str = "copy or export the file again") -> SourceError:
     """Return the error for a file whose bytes are damaged or cannot be understood."""
     return SourceError(f"{path.name}: {message}", hint=hint, where=str(path))
-
-
-def info_finding(code: str, where: str, message: str, hint: str = "") -> Finding:
-    """Return a finding that is only worth knowing."""
-    return Finding(code=code, severity=Severity.INFO, where=where, message=message, hint=hint)
-
-
-def warning_finding(code: str, where: str, message: str, hint: str = "") -> Finding:
-    """Return a finding that a person should look at."""
-    return Finding(code=code, severity=Severity.WARNING, where=where, message=message, hint=hint)
 
 
 def fingerprint_files(paths: Iterable[Path], extra: str = "") -> Fingerprint:

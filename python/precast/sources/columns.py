@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from precast.errors import SourceError, UsageError
-from precast.findings import Finding, Severity
+from precast.findings import Finding, notice
 from precast.precomputed.segment_columns import ColumnTable
-from precast.sources.base import info_finding, os_error
+from precast.sources.base import os_error
 from precast.sources.column_types import Header, make_columns, read_header
 from precast.sources.listing import require_exists
 
@@ -93,9 +93,9 @@ def read_columns(path: str | os.PathLike[str], id_column: str | None = None) -> 
         headers.append((read_header(name), [cells[n] for n in sequence]))
     if unnamed:
         text = f"{unnamed} column{'s' if unnamed > 1 else ''} without a name left out"
-        findings.append(info_finding("PP104", where, text, "give it a name in the header row"))
+        findings.append(notice("PP104", where, text, "give it a name in the header row"))
     columns, more = make_columns(headers, decimal_comma=rows.delimiter == ";", where=where)
-    findings += [Finding(code="PP103", severity=Severity.WARNING, where=where, message=text) for text in more]
+    findings += [notice("PP103", where, text) for text in more]
     return ColumnTable(ids=ids[order], columns=columns, name=file.name), tuple(findings)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from precast.errors import SourceError
+from precast.findings import notice
 from precast.geometry import Box, Vec3
 from precast.sources.base import (
     Array,
@@ -15,8 +16,6 @@ from precast.sources.base import (
     SourceOptions,
     check_request,
     fingerprint_files,
-    info_finding,
-    warning_finding,
 )
 from precast.sources.forms import Form, Window
 from precast.sources.images import ImageFormat, format_of
@@ -56,10 +55,10 @@ class SliceStack:
         self._fill_gaps = options.fill_gaps
         self._slices = _filled(numbering.slices, options.fill_gaps)
         if numbering.rule:
-            findings.append(info_finding("PS102", path.name, numbering.rule))
+            findings.append(notice("PS102", path.name, numbering.rule))
         if numbering.missing:
             message = f"slice numbers {numbering.missing} are missing and were filled ({options.fill_gaps})"
-            findings.append(warning_finding("PS101", path.name, message))
+            findings.append(notice("PS101", path.name, message))
         first = self._format(0).describe(self._folder / self._names[0])
         self._form = first.form
         for i in sorted({len(self._names) // 2, len(self._names) - 1} - {0}):

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import imagecodecs
 import numpy as np
 
-from precast.findings import Finding
-from precast.sources.base import Array, corrupt, info_finding, open_binary, os_error
+from precast.findings import Finding, notice
+from precast.sources.base import Array, corrupt, open_binary, os_error
 from precast.sources.forms import Form, ImageInfo, Window
 from precast.sources.tiff import describe_slice, read_slice
 
@@ -65,9 +65,9 @@ def _png(path: Path) -> tuple[Array, tuple[Finding, ...]]:
     findings: tuple[Finding, ...] = ()
     if colour == 3:
         message = "the image has a palette: the stored numbers are read, the colours are dropped"
-        findings = (info_finding("PS110", path.name, message),)
+        findings = (notice("PS110", path.name, message),)
     elif b"tRNS" in data[: data.find(b"IDAT")]:
-        findings = (info_finding("PS114", path.name, "the colour marked as transparent is read like the others"),)
+        findings = (notice("PS114", path.name, "the colour marked as transparent is read like the others"),)
     image = _decode(path, imagecodecs.png_decode, _plain_png(data) if findings else data)
     if bits < 8 and image.dtype == np.uint8:
         # libpng stretches grey levels over 0 to 255.

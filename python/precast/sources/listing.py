@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from precast.errors import ObjectNotFoundError, SourceError
-from precast.findings import Finding
-from precast.sources.base import corrupt, info_finding, os_error
+from precast.findings import Finding, notice
+from precast.sources.base import corrupt, os_error
 from precast.sources.images import format_of
 
 __all__ = ["require_exists", "slice_names"]
@@ -65,7 +65,7 @@ def slice_names(folder: Path) -> tuple[list[str], list[Finding]]:
         raise corrupt(folder / min(found.empty), f"the file is empty (0 bytes){others}")
     groups = ((found.ignored, "file"), (found.folders, "folder"))
     parts = [_some(names, kind) for names, kind in groups if names]
-    findings = [info_finding("PS103", folder.name, f"not read: {' and '.join(parts)}")] if parts else []
+    findings = [notice("PS103", folder.name, f"not read: {' and '.join(parts)}")] if parts else []
     return found.slices, findings
 
 

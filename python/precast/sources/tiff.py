@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from precast.errors import SourceError
-from precast.findings import Finding
+from precast.findings import Finding, notice
 from precast.geometry import Box, Vec3
 from precast.sources.base import (
     Array,
@@ -19,8 +19,6 @@ from precast.sources.base import (
     check_request,
     corrupt,
     fingerprint_files,
-    info_finding,
-    warning_finding,
 )
 from precast.sources.forms import Form, ImageInfo, Window
 from precast.sources.tiff_axes import channel_and_slice, describe_pages, slice_voxel_size, sparse_planes
@@ -72,7 +70,7 @@ class TiffVolume:
         findings = [*axes.findings, *axes.voxel_size.findings, *_image_findings(image, path.name), *filled]
         if skipped:
             message = f"{skipped} pages are thumbnails, pyramid levels or masks: not read"
-            findings.append(info_finding("PS122", path.name, message))
+            findings.append(notice("PS122", path.name, message))
         c, z = self._planes.shape
         self.info = SourceInfo(
             name=path.name,
@@ -191,14 +189,14 @@ def _image_findings(image: TiffImage, where: str) -> list[Finding]:
     findings = []
     if image.photometric == 3:
         message = "the image has a palette: the stored numbers are read, the colours are dropped"
-        findings.append(info_finding("PS110", where, message))
+        findings.append(notice("PS110", where, message))
     if image.photometric == 0:
         message = "the image is stored as white is zero: the stored numbers are read, not their negative"
-        findings.append(info_finding("PS111", where, message))
+        findings.append(notice("PS111", where, message))
     if image.orientation != 1:
         message = f"the orientation tag is {image.orientation}: rows and columns are read as stored, not turned"
-        findings.append(warning_finding("PS112", where, message, "turn the images first if they look turned"))
+        findings.append(notice("PS112", where, message, "turn the images first if they look turned"))
     if any(offset == 0 and count == 0 for offset, count in zip(image.offsets, image.counts, strict=True)):
         message = "the file is sparse: strips or tiles that were never written are read as its no-data value or 0"
-        findings.append(warning_finding("PS113", where, message, "check that the file was written completely"))
+        findings.append(notice("PS113", where, message, "check that the file was written completely"))
     return findings

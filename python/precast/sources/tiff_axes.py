@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from precast.errors import SourceError
-from precast.findings import Finding
-from precast.sources.base import SourceOptions, corrupt, info_finding, warning_finding
+from precast.findings import Finding, notice
+from precast.sources.base import SourceOptions, corrupt
 from precast.sources.tiff_pages import TiffImage, TiffReader
 from precast.sources.voxel_sizes import Found, TiffResolution, from_imagej, from_ome
 
@@ -192,7 +192,7 @@ def _ome(reader: TiffReader, image: TiffImage, chain: int) -> PageAxes:
     pages = _ome_planes(path, pixels, (letters, sizes), chain)
     findings: tuple[Finding, ...] = ()
     if len(images) > 1:
-        findings = (info_finding("PS121", path.name, f"the file holds {len(images)} images; the first one is read"),)
+        findings = (notice("PS121", path.name, f"the file holds {len(images)} images; the first one is read"),)
     found = from_ome(pixels.attrib, _resolution(reader), path.name)
     return PageAxes(letters, pages, False, found, findings)
 
@@ -326,4 +326,4 @@ def sparse_planes(pages: Pages, fill_gaps: str | None, path: Path) -> tuple[Page
                 )
             pages[c, z] = pages[c, z - 1]
     message = f"{len(missing)} planes are missing ({shown}) and were filled ({fill_gaps})"
-    return pages, (warning_finding("PS101", path.name, message),)
+    return pages, (notice("PS101", path.name, message),)

@@ -8,9 +8,8 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any
 
-from precast.findings import Finding
+from precast.findings import Finding, notice
 from precast.geometry import VoxelSize
-from precast.sources.base import info_finding
 
 __all__ = ["Found", "TiffResolution", "from_imagej", "from_ome", "tidy"]
 
@@ -136,7 +135,7 @@ def _complete(edges: list[Decimal | None], resolution: TiffResolution, origin: s
     if not known:
         return Found()
     message = f"{origin} gives {' and '.join(known)}, but not the other edges of a voxel: it is not used"
-    return Found(findings=(info_finding("PS120", where, message, "give --resolution x,y,z"),))
+    return Found(findings=(notice("PS120", where, message, "give --resolution x,y,z"),))
 
 
 def _plain(value: Decimal) -> str:

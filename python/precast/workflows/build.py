@@ -11,13 +11,15 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from precast import __version__
 from precast.checks import CheckOptions, Report, check
-from precast.errors import DestinationExistsError, ObjectNotFoundError, UsageError
+from precast.dataset.members import read_list
+from precast.errors import DestinationExistsError, UsageError
 from precast.execution.memory import peak_rss_bytes
 from precast.execution.progress import NoProgress, Progress
 from precast.findings import Finding
@@ -27,6 +29,7 @@ from precast.hosting.view import viewer_at
 from precast.pipelines.convert import ConvertOptions, convert
 from precast.pipelines.mesh import MeshOptions, mesh
 from precast.pipelines.mesh.plan import MESH_DIRECTORY, files_digest
+from precast.pipelines.options import MEMORY, THREADS, check_choices
 from precast.precomputed.collection import Collection, CollectionLayer
 from precast.precomputed.info import VolumeInfo
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, JSON, PROVENANCE_KEY
@@ -34,16 +37,22 @@ from precast.precomputed.provenance import Provenance
 from precast.sources import SourceOptions, open_source
 from precast.sources.guess import guess_kind
 from precast.storage import Attributes, LocalStore
+from precast.workflows.per_source import PerSource
 
 __all__ = ["BuildOptions", "BuildSummary", "BuiltLayer", "build"]
 
 LEDGER = ".precast/build.json"
+KINDS = ("image", "segmentation")
+_OF_MESHES = ("max_error", "min_voxels", "csv")
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".btf", ".npy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
     """How to build; what is not here has the defaults of ``convert``, ``mesh`` and ``check``.
+
+    ``resolution``, ``offset``, ``image_encoding``, ``max_error``, ``min_voxels`` and ``csv`` take one value for all
+    sources, or a mapping from the names of sources to values, in which None stands for all others.
 
     Raises
     ------
@@ -54,28 +63,54 @@ class BuildOptions:
     resolution: Any = field(
         default=None,
         metadata={
-            "help": "Voxel size x,y,z of all sources in nm, or with nm, um, mm. Needed unless the files say it.",
+            "help": "Voxel size x,y,z in nm, or with nm, um, mm. Needed unless the files say it.",
             "metavar": "X,Y,Z",
+            "per_source": "any",
         },
     )
-    image_encoding: str = field(
+    image_encoding: Any = field(
         default="auto",
-        metadata={"help": "Encoding of images; auto is raw.", "choices": ("auto", "raw", "jpeg", "png")},
+        metadata={
+            "help": "Encoding of images: auto (which is raw), raw, jpeg or png.",
+            "choices": ("auto", "raw", "jpeg", "png"),
+            "metavar": "ENCODING",
+            "per_source": "image",
+        },
     )
     offset: Any = field(
-        default=(0, 0, 0), metadata={"help": "Position of the first voxel of all sources.", "metavar": "X,Y,Z"}
+        default=(0, 0, 0),
+        metadata={
+            "help": "Position of the first voxel, in voxels; default: 0,0,0.",
+            "metavar": "X,Y,Z",
+            "per_source": "any",
+        },
     )
     unsharded: bool = field(default=False, metadata={"help": "One file per chunk and mesh instead of shards."})
     no_mesh: bool = field(default=False, metadata={"help": "Make no meshes."})
     max_error: Any = field(
         default=None,
-        metadata={"help": "Largest distance of meshes to the surface of the voxels.", "metavar": "LENGTH"},
+        metadata={
+            "help": "Largest distance of meshes to the surface of the voxels.",
+            "metavar": "LENGTH",
+            "per_source": "segmentation",
+        },
     )
-    min_voxels: int = field(
-        default=1, metadata={"help": "Make no meshes of objects with fewer voxels.", "bounds": (1, 2**62)}
+    min_voxels: Any = field(
+        default=1,
+        metadata={
+            "help": "Make no meshes of objects with fewer voxels; default: 1.",
+            "bounds": (1, 2**62),
+            "metavar": "N",
+            "per_source": "segmentation",
+        },
     )
-    csv: str | None = field(
-        default=None, metadata={"help": "Table with properties of the objects, by id.", "metavar": "FILE"}
+    csv: Any = field(
+        default=None,
+        metadata={
+            "help": "Table with properties of the objects, by id; a path with = in it is given as ./PATH.",
+            "metavar": "FILE",
+            "per_source": "segmentation",
+        },
     )
     sample: Any = field(
         default=1.0, metadata={"help": "Share of chunks and meshes that the check decodes.", "metavar": "SHARE"}
@@ -84,48 +119,85 @@ class BuildOptions:
         default=DEFAULT_PORT,
         metadata={"help": "Port of precast view for which the link is made.", "bounds": (1, 65535), "metavar": "PORT"},
     )
-    memory: Any = field(default=None, metadata={"help": "Memory for buffers.", "metavar": "SIZE"})
-    threads: int | None = field(
-        default=None, metadata={"help": "Threads; default: all processors.", "bounds": (1, 1024)}
-    )
+    memory: Any = field(default=None, metadata=MEMORY)
+    threads: int | None = field(default=None, metadata=THREADS)
     overwrite: bool = field(
         default=False, metadata={"help": "Replace datasets that were made from other files or with other options."}
     )
 
     def __post_init__(self) -> None:
         for spec in fields(self):
-            value, flag = getattr(self, spec.name), f"--{spec.name.replace('_', '-')}"
-            if "choices" in spec.metadata and value not in spec.metadata["choices"]:
-                raise UsageError(f"{flag} must be one of {', '.join(spec.metadata['choices'])}; got {value!r}")
-            if "bounds" in spec.metadata and value is not None:
-                low, high = spec.metadata["bounds"]
-                if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                    raise UsageError(f"{flag} must be a whole number from {low} to {high}, got {value!r}")
+            value, flag = getattr(self, spec.name), _flag(spec.name)
+            if "per_source" not in spec.metadata:
+                check_choices(spec.name, value, spec.metadata)
+                continue
+            given = PerSource.of(flag, value, spec.default)
+            given = given.map(_whole_number if "bounds" in spec.metadata else _text_of_path)
+            object.__setattr__(self, spec.name, given)
+            given.check_values(flag, partial(self._check_value, spec))
+            if self.no_mesh and spec.name in _OF_MESHES and given != PerSource(spec.default):
+                raise UsageError(f"{flag} is about meshes, which --no-mesh leaves out", hint="leave out one of the two")
         # the options of the steps check the rest
-        self.convert_options("image")
-        self.convert_options("segmentation")
-        self.mesh_options()
+        self.convert_options("", "image")
+        self.mesh_options("")
         self.check_options()
 
-    def convert_options(self, kind: str) -> ConvertOptions:
-        """Return how a source that turned out to be of a kind is converted."""
+    def _check_value(self, spec: Field[Any], value: Any) -> None:
+        """Check one value of an option that may differ between sources."""
+        check_choices(spec.name, value, spec.metadata)
+        if spec.name in _OF_MESHES:
+            MeshOptions(**{spec.name: value})
+        elif spec.name != "image_encoding":
+            ConvertOptions(**{spec.name: value})
+
+    def check_names(self, sources: Sequence[str]) -> None:
+        """See that every name in an option is that of a source.
+
+        Raises
+        ------
+        UsageError
+            If one is not.
+        """
+        for spec in fields(self):
+            if "per_source" in spec.metadata:
+                getattr(self, spec.name).check_names(_flag(spec.name), sources)
+
+    def check_kind(self, name: str, kind: str) -> None:
+        """See that what is given for a source by its name is for things of its kind.
+
+        Raises
+        ------
+        UsageError
+            If it is not.
+        """
+        for spec in fields(self):
+            wanted = spec.metadata.get("per_source", "any")
+            if wanted not in ("any", kind) and name in getattr(self, spec.name).named:
+                raise UsageError(
+                    f"{_flag(spec.name)} {name}={getattr(self, spec.name)[name]}: {name} is of the kind {kind}, and "
+                    f"the option is for sources of the kind {wanted}",
+                    hint="name another source; precast convert --dry-run says why a source is taken for what it is",
+                )
+
+    def convert_options(self, name: str, kind: str) -> ConvertOptions:
+        """Return how the source of a name is converted if it turns out to be of a kind."""
         return ConvertOptions(
             kind=kind,
-            resolution=self.resolution,
-            offset=self.offset,
-            encoding=self.image_encoding if kind == "image" else "auto",
+            resolution=self.resolution[name],
+            offset=self.offset[name],
+            encoding=self.image_encoding[name] if kind == "image" else "auto",
             unsharded=self.unsharded,
             memory=self.memory,
             threads=self.threads,
             overwrite=self.overwrite,
         )
 
-    def mesh_options(self, *, again: bool = False) -> MeshOptions:
-        """Return how labels are meshed; ``again`` if what is there has gaps."""
+    def mesh_options(self, name: str, *, again: bool = False) -> MeshOptions:
+        """Return how the labels of a name are meshed; ``again`` if what is there has gaps."""
         return MeshOptions(
-            max_error=self.max_error,
-            min_voxels=self.min_voxels,
-            csv=self.csv,
+            max_error=self.max_error[name],
+            min_voxels=self.min_voxels[name],
+            csv=self.csv[name],
             unsharded=self.unsharded,
             memory=self.memory,
             threads=self.threads,
@@ -135,6 +207,19 @@ class BuildOptions:
     def check_options(self) -> CheckOptions:
         """Return how thoroughly the result is checked."""
         return CheckOptions(sample=self.sample, memory=self.memory, threads=self.threads)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _whole_number(value: Any) -> Any:
+    """Return the number that was typed; anything else as it is, to be refused with the bounds."""
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+
+
+def _text_of_path(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +319,7 @@ def build(
         raise UsageError("there is nothing to build from", hint="precast build SOURCE... DESTINATION")
     root = Path(destination)
     names = _names(sources)
+    options.check_names(names)
     work = _Work(root, options, progress)
     layers = tuple(work.layer(Path(source), name) for source, name in zip(sources, names, strict=True))
     work.list(layers)
@@ -280,8 +366,8 @@ class _Work:
         self.findings: list[Finding] = []
         self._store = LocalStore(root)
         self._done = self._read()
-        # first, because reading it is quick and a mistake likely
-        self._table = list(files_digest([options.csv]).values())
+        # first, because reading them is quick and a mistake likely
+        self._tables = files_digest([table for _, table in options.csv.items()])
 
     def layer(self, source: Path, name: str) -> BuiltLayer:
         """Make what is not there yet of one dataset."""
@@ -289,16 +375,17 @@ class _Work:
         kind, converted = self._convert(source, name, target)
         meshed, count, failures = False, None, 0
         if kind == "segmentation" and not self.options.no_mesh:
+            options = self.options.mesh_options(name)
             step = {
                 "precast": __version__,
-                "options": self.options.mesh_options().result_options(),
-                "csv": self._table,
+                "options": options.result_options(),
+                "csv": [] if options.csv is None else [self._tables[options.csv]],
                 "of": self._done[name]["result"],
             }
             before = self._done[name].get("mesh") or {}
             if before != step or not (target / MESH_DIRECTORY / INFO_KEY).is_file():
                 self.progress.note(f"{name}: meshes")
-                again = self.options.mesh_options(again=before.get("gaps") is True)
+                again = self.options.mesh_options(name, again=before.get("gaps") is True)
                 summary = mesh(target, again, progress=self.progress)
                 self.findings += summary.findings
                 meshed, count, failures = True, summary.objects, len(summary.failures)
@@ -319,21 +406,24 @@ class _Work:
             "precast": __version__,
             "source": opened.fingerprint().stamp,
             # the kind is found out from the source, whose options hold for either
-            "options": [self.options.convert_options(kind).result_options() for kind in ("image", "segmentation")],
+            "options": [self.options.convert_options(name, kind).result_options() for kind in KINDS],
         }
         known = self._done.get(name, {})
         if known.get("convert") == step and known.get("result") == _result(target) is not None:
+            kind = VolumeInfo.from_bytes((target / INFO_KEY).read_bytes(), where=str(target)).kind
+            self.options.check_kind(name, kind)
             self.progress.note(f"{name}: unchanged")
-            return VolumeInfo.from_bytes((target / INFO_KEY).read_bytes(), where=str(target)).kind, False
+            return kind, False
         if target.exists() and not self.options.overwrite:
             raise DestinationExistsError(
                 f"{target} exists already, and was not made from these files with these options",
                 hint="give --overwrite to replace it, or another destination",
                 where=str(target),
             )
+        kind = guess_kind(opened).kind
+        self.options.check_kind(name, kind)
         self.progress.note(f"{name}: from {source}")
-        wanted = self.options.convert_options(guess_kind(opened).kind)
-        summary = convert(opened, target, wanted, progress=self.progress)
+        summary = convert(opened, target, self.options.convert_options(name, kind), progress=self.progress)
         self.findings += summary.findings
         self._done[name] = {}
         self._note(name, convert=step, result=_result(target))
@@ -341,12 +431,8 @@ class _Work:
 
     def list(self, layers: Sequence[BuiltLayer]) -> None:
         """Write ``precast.json``: images under labels; hints that somebody has put there for a layer are kept."""
-        before: dict[str, CollectionLayer] = {}
-        try:
-            old = Collection.from_bytes(self._store.read(COLLECTION_KEY))
-            before = {layer.name: layer for layer in old.layers}
-        except ObjectNotFoundError:
-            pass
+        listed = read_list(self._store)
+        before = {layer.name: layer for layer in listed.valid().layers} if listed is not None else {}
         new = {layer.name: CollectionLayer(name=layer.name, kind=layer.kind) for layer in layers}
         for name, layer in before.items():
             keep = layer.kind == new[name].kind if name in new else (self.root / name / INFO_KEY).is_file()

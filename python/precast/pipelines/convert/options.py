@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from precast.errors import UsageError
 from precast.geometry import ResolutionLike, Vec3, VectorLike, VoxelSize, parse_resolution, parse_vector
-from precast.pipelines.options import check_choices, help_text, json_value, thread_count
+from precast.pipelines.options import MEMORY, THREADS, WorkOptions, help_text
 
 __all__ = ["ConvertOptions", "parse_factors"]
 
@@ -22,7 +22,7 @@ def parse_factors(value: str | Sequence[VectorLike]) -> tuple[Vec3, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertOptions:
+class ConvertOptions(WorkOptions):
     """How to convert. Values are checked and normalised when the object is made.
 
     Strings are accepted wherever the command line accepts them (``resolution="32,32,40"``,
@@ -102,13 +102,8 @@ class ConvertOptions:
             "Names of the source's dimensions where it does not say them, for example xyz.", metavar="LETTERS"
         ),
     )
-    memory: int | None = field(
-        default=None,
-        metadata=help_text(
-            "Memory for buffers; default: 1 GiB or a quarter of the limit, the smaller.", metavar="SIZE"
-        ),
-    )
-    threads: int | None = field(default=None, metadata=help_text("Threads; default: all processors.", bounds=(1, 1024)))
+    memory: int | None = field(default=None, metadata=MEMORY)
+    threads: int | None = field(default=None, metadata=THREADS)
     scratch: str | None = field(
         default=None,
         metadata=help_text("Directory for large temporary files; default: beside the destination.", metavar="DIR"),
@@ -147,9 +142,6 @@ class ConvertOptions:
             overwrite: bool = ...,
         ) -> None: ...
 
-    NOT_IN_BYTES = ("memory", "threads", "scratch", "overwrite")
-    """Options that do not change a byte of the result."""
-
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
@@ -164,24 +156,6 @@ class ConvertOptions:
         put("offset", parse_vector(self.offset, "--offset"))
         if self.factors is not None:
             put("factors", parse_factors(self.factors))
-        if self.memory is not None:
-            from precast.execution.memory import parse_bytes
-
-            put("memory", parse_bytes(self.memory))
-        for spec in fields(self):
-            check_choices(spec.name, getattr(self, spec.name), spec.metadata)
+        self._settle()
         if self.sparse and self.method not in ("auto", "majority"):
             raise UsageError(f"--sparse belongs to majority, not to --method {self.method}")
-
-    @property
-    def thread_count(self) -> int:
-        """Threads to use: as given, else all processors that this process may run on."""
-        return thread_count(self.threads)
-
-    def result_options(self) -> dict[str, Any]:
-        """Return, as JSON values, every option that the bytes of the result depend on."""
-        return {
-            spec.name: json_value(getattr(self, spec.name))
-            for spec in fields(self)
-            if spec.name not in self.NOT_IN_BYTES
-        }

@@ -11,7 +11,7 @@ import numpy as np
 
 from precast.errors import UsageError
 from precast.execution.memory import current_rss_bytes, default_budget_bytes
-from precast.findings import Finding, Severity
+from precast.findings import Finding, notice
 from precast.geometry import Box, Vec3, VoxelSize
 from precast.kernels import DownsampleMethod
 from precast.pipelines.convert import budget as budget_rules
@@ -215,12 +215,11 @@ def _portable(info: VolumeInfo) -> tuple[Finding, ...]:
         for name, vector in (("size", scale.size), ("voxel_offset", scale.voxel_offset)):
             if any(int(np.float32(value)) != value for value in vector):
                 found.append(
-                    Finding(
-                        code="PC202",
-                        severity=Severity.WARNING,
-                        where=f"scales[{i}].{name}",
-                        message=f"{name} {vector} is beyond what Neuroglancer keeps exactly (float32)",
-                        hint="choose an --offset and crop whose values above 16777216 are even multiples",
+                    notice(
+                        "PI102",
+                        f"scales[{i}].{name}",
+                        f"{name} {vector} is beyond what Neuroglancer keeps exactly (float32)",
+                        "choose an --offset and crop whose values above 16777216 are even multiples",
                     )
                 )
     return tuple(found)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precast.errors import SourceError, UsageError
-from precast.findings import Finding, Severity
+from precast.findings import Finding, notice
 from precast.geometry import Box
 
 __all__ = ["BoxReader", "ValueReader", "stored_dtype"]
@@ -71,11 +71,10 @@ def _image_dtype(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], tuple[Finding, ..
             )
         return dtype, ()
     if dtype == np.dtype("float64"):
-        finding = Finding(
-            code="PC201",
-            severity=Severity.WARNING,
-            where="",
-            message="float64 is stored as float32, the only float type of the format: about 7 digits are kept",
+        finding = notice(
+            "PI101",
+            "",
+            "float64 is stored as float32, the only float type of the format: about 7 digits are kept",
         )
         return np.dtype("float32"), (finding,)
     if dtype.kind == "f":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from precast.errors import UsageError
-from precast.pipelines.options import check_choices, help_text, json_value, thread_count
+from precast.pipelines.options import MEMORY, THREADS, WorkOptions, help_text
 
 __all__ = ["MeshOptions"]
 
@@ -17,7 +17,7 @@ MAX_ID = 2**64 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeshOptions:
+class MeshOptions(WorkOptions):
     """How to mesh. Values are checked and normalised when the object is made.
 
     Strings are accepted wherever the command line accepts them (``max_error="40nm"``, ``include="5,17"``).
@@ -86,13 +86,8 @@ class MeshOptions:
         metadata=help_text("Columns for the segment properties: a table with an id column.", metavar="FILE"),
     )
     no_properties: bool = field(default=False, metadata=help_text("Write no segment properties."))
-    memory: int | None = field(
-        default=None,
-        metadata=help_text(
-            "Memory for buffers; default: 1 GiB or a quarter of the limit, the smaller.", metavar="SIZE"
-        ),
-    )
-    threads: int | None = field(default=None, metadata=help_text("Threads; default: all processors.", bounds=(1, 1024)))
+    memory: int | None = field(default=None, metadata=MEMORY)
+    threads: int | None = field(default=None, metadata=THREADS)
     scratch: str | None = field(
         default=None,
         metadata=help_text("Directory for large temporary files; default: beside the dataset.", metavar="DIR"),
@@ -127,9 +122,6 @@ class MeshOptions:
             overwrite: bool = ...,
         ) -> None: ...
 
-    NOT_IN_BYTES = ("memory", "threads", "scratch", "overwrite")
-    """Options that do not change a byte of the result."""
-
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
@@ -141,31 +133,13 @@ class MeshOptions:
             value = getattr(self, name)
             if value is not None:
                 put(name, _ids(value, f"--{name}"))
-        if self.memory is not None:
-            from precast.execution.memory import parse_bytes
-
-            put("memory", parse_bytes(self.memory))
-        for spec in fields(self):
-            check_choices(spec.name, getattr(self, spec.name), spec.metadata)
+        self._settle()
         if self.csv is not None and self.no_properties:
             raise UsageError("--csv gives columns of segment properties, which --no-properties leaves out")
         if self.format == "legacy":
             for name in ("unsharded", "levels"):
                 if getattr(self, name):
                     raise UsageError(f"--{name} does not go with --format legacy, which has neither shards nor levels")
-
-    @property
-    def thread_count(self) -> int:
-        """Threads to use: as given, else all processors that this process may run on."""
-        return thread_count(self.threads)
-
-    def result_options(self) -> dict[str, Any]:
-        """Return, as JSON values, every option that the bytes of the result depend on."""
-        return {
-            spec.name: json_value(getattr(self, spec.name))
-            for spec in fields(self)
-            if spec.name not in self.NOT_IN_BYTES
-        }
 
 
 def _scale(value: int | str) -> int | str:

@@ -17,7 +17,7 @@ from precast.dataset import Volume, open_volume
 from precast.errors import DestinationExistsError, MemoryBudgetError, SourceError, UsageError
 from precast.execution.memory import default_budget_bytes
 from precast.execution.progress import Progress
-from precast.findings import Finding, Severity
+from precast.findings import Finding, notice
 from precast.geometry import Box, Vec3
 from precast.kernels import Simplification
 from precast.pipelines.label_statistics import label_rows
@@ -303,11 +303,10 @@ def _select(rows: Array, options: MeshOptions, findings: list[Finding]) -> Array
         if len(missing) and wanted:
             some = ", ".join(str(i) for i in missing[:5].tolist()) + (" ..." if len(missing) > 5 else "")
             findings.append(
-                Finding(
-                    code="PM101",
-                    severity=Severity.WARNING,
-                    where=path or "--include",
-                    message=f"{len(missing)} of {len(listed)} included ids are not in the volume: {some}",
+                notice(
+                    "PM101",
+                    path or "--include",
+                    f"{len(missing)} of {len(listed)} included ids are not in the volume: {some}",
                 )
             )
     return rows[keep]

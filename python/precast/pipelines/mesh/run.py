@@ -17,7 +17,7 @@ from precast.errors import FormatError, SourceError
 from precast.execution.memory import peak_rss_bytes
 from precast.execution.progress import NoProgress, Progress
 from precast.execution.workdir import PartsOfDataset, WorkDirectory
-from precast.findings import Finding, Severity
+from precast.findings import Finding, notice
 from precast.pipelines.mesh.finish import link, write_mesh_info, write_properties
 from precast.pipelines.mesh.options import MeshOptions
 from precast.pipelines.mesh.plan import MESH_DIRECTORY, MeshPlan, files_digest, make_plan
@@ -424,12 +424,11 @@ class _Run:
         bad = objects["id"][objects["open_vertices"] > 0].tolist()
         if bad:
             self.findings.append(
-                Finding(
-                    code="PM102",
-                    severity=Severity.WARNING,
-                    where=", ".join(map(str, bad[:5])),
-                    message=f"{len(bad)} meshes are not closed",
-                    hint="this is a fault in precast; please report it",
+                notice(
+                    "PM102",
+                    ", ".join(map(str, bad[:5])),
+                    f"{len(bad)} meshes are not closed",
+                    "this is a fault in precast; please report it",
                 )
             )
 
