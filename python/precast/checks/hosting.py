@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from precast.checks.hosting_fixes import SERVERS, recognise, with_fix
-from precast.checks.hosting_probes import MOST_BYTES, Prober, ShardFiles, is_local, is_page
+from precast.checks.hosting_probes import MOST_BYTES, Prober, ShardFiles, begins_as_gzip, is_local, is_page
 from precast.checks.hosting_rules import PLACE, SITE, Asked, Content, Place, Site, Whole
 from precast.checks.info_rules import LINKS, UNREADABLE_INFO, VOLUME, Unparsed, VolumeFile
 from precast.checks.options import CheckOptions
@@ -389,7 +389,7 @@ class _Walk:
         if at is None:
             return None
         files = ShardFiles(store.address("").rstrip("/"), self.prober.reader)
-        reader = ShardReader(files, "shards", spec)
+        reader = ShardReader(files, place.path or "shards", spec)
         inside = [key for key, number in zip(keys, numbers, strict=True) if spec.shard_name(number) == names[at]]
         asked = place.ranges[0].asked
         try:
@@ -400,8 +400,10 @@ class _Walk:
                     parse(data, key)
                     return key, data
         except FormatError as error:
-            text = " ".join(error.message.split())
-            place.wholes.append(Whole(asked, ObjectKind.SHARD, Content.WRONG, text))
+            place.packed = begins_as_gzip(place)
+            if not place.packed:
+                text = " ".join(error.message.split())
+                place.wholes.append(Whole(asked, ObjectKind.SHARD, Content.WRONG, text))
         except PrecastError as error:
             place.asked.append(Asked("GET", asked.url, None, error.message))
         return None
@@ -440,6 +442,7 @@ class _Walk:
                 number, asked = found
                 if self.prober.whole(place, asked, ObjectKind.MESH_MANIFEST, MultiresManifest.decode):
                     self.prober.ranged(place, store.address(fragments_name(ids[number])))
+                    place.packed = begins_as_gzip(place)
         self.settle(place, store, NOTHING, _good_url(place))
 
     def legacy(self, place: Place, store: HttpStore, ids: Sequence[int]) -> None:

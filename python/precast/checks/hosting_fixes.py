@@ -35,10 +35,11 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     "PC912": (Need.ORIGIN,),
     "PC914": (Need.EXPOSED,),
     "PC915": (Need.ORIGIN,),
-    "PC920": (Need.PREFLIGHT, Need.ORIGIN),
+    "PC920": (Need.PREFLIGHT,),
     "PC921": (Need.REQUEST_HEADERS,),
     "PC922": (Need.METHODS,),
     "PC924": (Need.UNPACKED,),
+    "PC925": (Need.ORIGIN,),
     "PC930": (Need.PACKED,),
     "PC932": (Need.UNPACKED, Need.PACKED),
     "PC935": (Need.PUBLIC,),
@@ -46,6 +47,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     "PC940": (Need.UNPACKED, Need.AS_IT_IS),
     "PC942": (Need.AS_IT_IS,),
     "PC946": (Need.UNPACKED, Need.AS_IT_IS),
+    "PC948": (Need.AS_IT_IS,),
     "PC953": (Need.DIRECTORIES,),
     "PC960": (Need.CACHE_REWRITTEN,),
     "PC961": (Need.CACHE_DATA,),
@@ -55,9 +57,9 @@ NEEDS: dict[str, tuple[Need, ...]] = {
 
 CORS = (Need.ORIGIN, Need.EXPOSED, Need.PREFLIGHT, Need.REQUEST_HEADERS, Need.METHODS)
 PLACES = {
-    "nginx": "nginx, in the server block (a location with an add_header of its own inherits none)",
+    "nginx": "nginx, in the server block",
     "apache": "Apache, in the virtual host",
-    "caddy": "Caddy, in the block of the site, in this order",
+    "caddy": "Caddy, in the block of the site",
 }
 CONFIGURED = {"nginx": "nginx DIR", "apache": "apache DIR", "caddy": "caddy DIR", "s3": "s3 DIR", "gcs": "gcs DIR"}
 
@@ -127,8 +129,12 @@ def _web_server(server: str, fragments: Sequence[str], needs: Sequence[Need], _:
         lines = [*told[Need.CACHE_REWRITTEN], *lines]
     if server == "nginx" and Need.CACHE_REWRITTEN in needs:
         lines += told[Need.CACHE_DATA]
-    before = ", the map before it" if lines and lines[0].startswith("map") else ""
-    return [f"{PLACES[server]}{before}:", *(f"    {line}" for line in lines)] if lines else []
+    more = ""
+    if server == "nginx" and set(needs) & set(CORS):
+        more = " (a location with an add_header of its own inherits none)"
+    elif any(line.startswith("map") for line in lines):
+        more = ", the map before it"
+    return [f"{PLACES[server]}{more}:", *(f"    {line}" for line in lines)] if lines else []
 
 
 # ---- buckets

@@ -13,7 +13,7 @@ from precast.kernels import gzip_decompress
 from precast.precomputed.objects import ObjectKind
 from precast.storage.http import LOOPBACK, HttpAnswer, HttpClient, HttpStore, decode_body
 
-__all__ = ["MOST_BYTES", "Prober", "ShardFiles", "is_local", "is_page"]
+__all__ = ["MOST_BYTES", "Prober", "ShardFiles", "begins_as_gzip", "is_local", "is_page"]
 
 Parse = Callable[[bytes], Any]
 
@@ -219,6 +219,11 @@ class Prober:
 def _bytes(one: Range) -> bytes:
     assert one.asked.answer is not None
     return one.asked.answer.body
+
+
+def begins_as_gzip(place: Place) -> bool:
+    """Whether the first range is the beginning of a gzip member."""
+    return bool(place.ranges) and place.ranges[0].exact and _bytes(place.ranges[0]).startswith(GZIP)
 
 
 def _problem(parse: Parse | None, data: bytes) -> str:

@@ -165,6 +165,8 @@ class Place:
         A range of which a client said that it takes gzip.
     mixed
         What shows that ranges hold other bytes than they should.
+    packed
+        Whether what is read by ranges is gzipped.
     unmapped
         Objects that are there as ``X.gz`` only.
     misnamed
@@ -187,6 +189,7 @@ class Place:
     bare: Asked | None = None
     eager: Range | None = None
     mixed: str = ""
+    packed: bool = False
     unmapped: list[str] = field(default_factory=list)
     misnamed: list[tuple[str, str]] = field(default_factory=list)
     tried: int = 0
@@ -405,12 +408,9 @@ def _listed(asked: Asked, header: str) -> set[str]:
     hint="older browsers ask so before they read a range; answer 204 with the headers of the others",
 )
 def preflight_answered(place: Place) -> Iterator[Fault]:
-    if place.preflight is not None and place.preflight.answer is not None:
-        problem = _closed(place.preflight)
-        if not 200 <= place.preflight.status < 300:
-            problem = f"OPTIONS is answered with status {place.preflight.status}"
-        if problem:
-            yield place.preflight.url, problem
+    asked = place.preflight
+    if asked is not None and asked.answer is not None and not 200 <= asked.status < 300:
+        yield asked.url, f"OPTIONS is answered with status {asked.status}"
 
 
 def _preflight(place: Place) -> Asked | None:
@@ -466,6 +466,19 @@ def head_length(place: Place) -> Iterator[Fault]:
         yield place.head.url, "Content-Length is missing in the answer to HEAD"
 
 
+@PLACE.add(
+    "PC925",
+    "pages of other origins may read the answer to OPTIONS",
+    severity=Severity.WARNING,
+    hint="Access-Control-Allow-Origin: * belongs to the answer to OPTIONS too",
+)
+def preflight_open(place: Place) -> Iterator[Fault]:
+    asked = _preflight(place)
+    problem = _closed(asked) if asked is not None else ""
+    if asked is not None and problem:
+        yield asked.url, problem
+
+
 # ---- whole objects
 
 
@@ -517,7 +530,7 @@ def objects_decode(place: Place) -> Iterator[Fault]:
 @PLACE.add("PC935", "what the info names can be read", hint="upload it, and make it public")
 def parts_readable(place: Place) -> Iterator[Fault]:
     for one in place.wholes:
-        if not one.root and one.asked.answer is not None and one.asked.status not in (200, *REFUSED):
+        if not one.root and one.asked.answer is not None and one.asked.status not in (200, 206, *REFUSED):
             yield one.asked.url, f"the server answers with status {one.asked.status}"
 
 
@@ -613,6 +626,16 @@ def range_status(place: Place) -> Iterator[Fault]:
         if one.asked.answer is not None and one.asked.status not in (200, 206, *REFUSED):
             yield one.asked.url, f"a range is answered with status {one.asked.status}"
             return
+
+
+@PLACE.add(
+    "PC948",
+    "what is read by ranges is not gzipped",
+    hint="store and send shards and fragments of meshes as they are: viewers unpack nothing themselves",
+)
+def ranges_not_packed(place: Place) -> Iterator[Fault]:
+    if place.packed:
+        yield place.ranges[0].asked.url, "the bytes are gzip"
 
 
 # ---- what is not there

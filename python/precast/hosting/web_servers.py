@@ -116,7 +116,6 @@ def apache(site: Site) -> str:
         *_indented(told[Need.EXPOSED]),
         *_indented(told[Need.CACHE_DATA]),
         *_indented(told[Need.CACHE_REWRITTEN]),
-        *_indented(told[Need.PREFLIGHT]),
         "",
         "    # no hidden files, no directories",
         *_indented(told[Need.HIDDEN]),
@@ -142,7 +141,6 @@ def caddy(site: Site) -> str:
     ]
     address = f"{site.scheme}://{site.host}" + (f":{site.port}" if site.port not in (80, 443) else "")
     told = server_lines("caddy", site.fragment_paths())
-    options, answer_options = told[Need.PREFLIGHT]
     hidden, refuse_hidden = told[Need.HIDDEN]
     rewritten, cache_rewritten = told[Need.CACHE_REWRITTEN]
     json_names, binary, json_type = told[Need.TYPES]
@@ -159,11 +157,11 @@ def caddy(site: Site) -> str:
         *_indented(told[Need.EXPOSED], 2),
         "    }",
         *_indented(told[Need.CACHE_ERRORS]),
-        *_indented([rewritten, json_names, options, hidden, *packed]),
+        *_indented([rewritten, json_names, hidden, *packed]),
         "",
         "    # in this order",
         "    route {",
-        *_indented([answer_options, refuse_hidden, *told[Need.CACHE_DATA], cache_rewritten, binary, json_type], 2),
+        *_indented([refuse_hidden, *told[Need.CACHE_DATA], cache_rewritten, binary, json_type], 2),
         "        # X.gz is sent as X with its encoding; what is read by ranges is sent as it is",
         *_indented([packed_header, packed_path], 2),
         "        file_server",

@@ -88,7 +88,7 @@ RANGED = names_of([kind for kind in ObjectKind if not kind.rule.whole])
 
 
 def server_lines(server: str, fragments: Sequence[str] = ()) -> Lines:
-    """Return the lines of a web server's configuration.
+    """Return the lines of a web server's configuration; what it does without being told has none.
 
     Parameters
     ----------
@@ -142,8 +142,7 @@ def _apache(fragments: Sequence[str]) -> Lines:
         Need.CACHE_REWRITTEN: (
             f'Header set Cache-Control "{CACHE_REWRITTEN}" "expr=%{{REQUEST_URI}} =~ m#/({REWRITTEN})(\\.gz)?$#"',
         ),
-        Need.PREFLIGHT: ("RewriteEngine On", "RewriteCond %{REQUEST_METHOD} =OPTIONS", "RewriteRule ^ - [R=204,L]"),
-        Need.HIDDEN: (r"RewriteRule /\. - [R=404,L]",),
+        Need.HIDDEN: ("RewriteEngine On", r"RewriteRule /\. - [R=404,L]"),
         Need.DIRECTORIES: ("RewriteCond %{DOCUMENT_ROOT}%{REQUEST_URI} -d", "RewriteRule ^ - [R=404,L]"),
         Need.UNPACKED: ("SetEnv no-gzip 1",),
         Need.PACKED: (
@@ -179,7 +178,6 @@ def _caddy(fragments: Sequence[str]) -> Lines:
             '    respond "{err.status_code}"',
             "}",
         ),
-        Need.PREFLIGHT: ("@options method OPTIONS", "respond @options 204"),
         Need.HIDDEN: (r"@hidden path_regexp /\.", "error @hidden 404"),
         Need.CACHE_DATA: (f'header Cache-Control "{CACHE_DATA}"',),
         Need.CACHE_REWRITTEN: (
