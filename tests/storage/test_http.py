@@ -341,7 +341,7 @@ def test_headers_that_are_there_twice_are_joined(server: Script) -> None:
         for name, value in (("X-A", "1"), ("X-A", "2"), ("Content-Length", "0")):
             handler.send_header(name, value)
         handler.end_headers()
-        handler.send_response = lambda *_: None  # type: ignore[method-assign, assignment]
+        handler.send_response = lambda *_: None  # type: ignore[method-assign]
         handler.send_header = lambda *_: None  # type: ignore[method-assign]
         handler.end_headers = lambda: None  # type: ignore[method-assign]
         return 200, {}, b""

@@ -34,6 +34,7 @@ from precast.errors import (
     UsageError,
 )
 from precast.execution.progress import Progress
+from precast.execution.workdir import BUILD_LEDGER
 from precast.findings import Finding, Severity
 from precast.geometry import Vec3
 from precast.kernels import morton_codes
@@ -62,7 +63,7 @@ NO_ID = "99999999999999999999"
 """More than any id."""
 NO_SHARD = f"{'f' * 17}.shard"
 NOTHING = "no-such-object"
-HIDDEN = (".precast/build.json", ".git/HEAD")
+HIDDEN = (BUILD_LEDGER,)
 
 
 def check_hosting(store: HttpStore, options: CheckOptions, progress: Progress) -> Report:

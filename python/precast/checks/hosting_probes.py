@@ -8,7 +8,7 @@ from typing import Any
 
 from precast.checks.hosting_rules import MOVED, ORIGIN, REFUSED, Asked, Content, Place, Range, Whole
 from precast.checks.work import in_threads
-from precast.errors import FormatError, StorageError
+from precast.errors import FormatError, StorageError, UsageError
 from precast.kernels import gzip_decompress
 from precast.precomputed.objects import ObjectKind
 from precast.storage.http import LOOPBACK, HttpAnswer, HttpClient, HttpStore, decode_body
@@ -75,12 +75,9 @@ class Prober:
     def ask(
         self, url: str, method: str = "GET", headers: dict[str, str] | None = None, *, limit: int = MOST_BYTES
     ) -> Asked:
-        """Send a request with the headers of a browser and follow redirections, but not from ``x`` to ``x/``.
+        """Send a request as a browser does, and follow redirections.
 
-        Raises
-        ------
-        UsageError
-            If the address is none.
+        One from ``x`` to ``x/`` is not followed, because viewers take it for missing, and none of ``OPTIONS``.
         """
         sent = {**self.headers, **(headers or {})}
         hops: list[HttpAnswer] = []
@@ -88,11 +85,13 @@ class Prober:
         while True:
             try:
                 answer = self.client.request(method, target, sent, limit=limit, cut=True)
-            except StorageError as error:
+            except (StorageError, UsageError) as error:  # the latter if it is sent to what is no address
                 return Asked(method, url, None, error.message, tuple(hops))
             asked = Asked(method, url, answer, hops=tuple(hops))
             location = answer.headers.get("location")
-            if answer.status not in MOVED or not location or asked.to_directory or len(hops) == MOST_HOPS:
+            if answer.status not in MOVED or not location or asked.to_directory:
+                return asked
+            if method == "OPTIONS" or len(hops) == MOST_HOPS:  # as browsers do
                 return asked
             hops.append(answer)
             target = urllib.parse.urljoin(target, location)

@@ -234,7 +234,11 @@ PLACE: RuleTable[Place] = RuleTable()
 # ---- reaching it
 
 
-@PLACE.add("PC900", "what makes a dataset visible can be read by anybody", hint="make the objects public")
+@PLACE.add(
+    "PC900",
+    "what makes a dataset visible can be read by anybody",
+    hint="make the objects public, and check the address: some stores say 403 of what is not there",
+)
 def root_readable(place: Place) -> Iterator[Fault]:
     for one in place.wholes:
         if one.root and one.asked.answer is not None and one.asked.status not in (200, *REFUSED):

@@ -398,7 +398,10 @@ def decode_body(answer: HttpAnswer, key: str, limit: int = MAX_INFLATED_BYTES) -
                 "zstd": imagecodecs.zstd_decode,
                 "deflate": imagecodecs.zlib_decode,
             }
-            return bytes(decoders[encoding](answer.body))
+            data = bytes(decoders[encoding](answer.body))
+            if len(data) > limit:
+                raise FormatError(f"becomes more than {limit} bytes")
+            return data
     except (FormatError, RuntimeError, ValueError) as error:
         raise StorageError(f"{answer.url} is not the {encoding} that its header says: {error}", where=key) from None
     raise StorageError(f"{answer.url} has the content encoding {encoding!r}, which precast does not know", where=key)
