@@ -43,7 +43,7 @@ def test_codes_and_titles() -> None:
         assert "|" not in rule.title
 
 
-@pytest.mark.parametrize("name", ["checks.dataset", "checks.difference", "precomputed.paths"])
+@pytest.mark.parametrize("name", ["checks.dataset", "checks.difference", "checks.hosting_walk", "precomputed.paths"])
 def test_examples(name: str) -> None:
     result = doctest.testmod(importlib.import_module(f"precast.{name}"))
     assert result.attempted > 0

@@ -7,6 +7,8 @@ import json
 import shutil
 import socket
 import struct
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,8 @@ from faulty_site import (
     with_status,
 )
 from precast.checks import CheckOptions, catalogue, check
-from precast.checks.hosting import spread
 from precast.checks.hosting_fixes import recognise, with_fix
+from precast.checks.hosting_walk import spread
 from precast.errors import ObjectNotFoundError, StorageError, UsageError
 from precast.findings import Finding, Severity
 from precast.geometry import Vec3
@@ -301,6 +303,7 @@ CASES: list[tuple[str, str, str, Fault]] = [
     ),
     ("PC934", "half a list of annotations", "points", on("/by_id/", half)),
     ("PC935", "no properties", "files", on("/segment_properties/info", replaced(404))),
+    ("PC935", "a redirection to no address", "files", on("/8_8_8/32-64", replaced(302, Location="http://[::"))),
     ("PC935", "chunks fail", "files", on("/8_8_8/32-64", replaced(500))),
     ("PC936", "X.gz is not X", "files", without_suffix),
     ("PC940", "no ranges", "shards", ignored),
@@ -423,6 +426,37 @@ def test_an_info_that_leads_elsewhere(site: Site) -> None:
     assert codes(site, "alias", leads) == {"PC109", "PC910", "PC912"}
 
 
+@pytest.mark.parametrize("target", ["http://[::", "zarr://x", "file:///etc", "http://user:secret@host/x", "#"])
+def test_an_info_that_leads_nowhere(site: Site, target: str) -> None:
+    text = json.dumps({"@type": "neuroglancer_multiscale_volume", "redirect": target})
+    fault = on("/shards/info", replaced(200, text.encode(), Cache_Control="no-cache"))
+    assert codes(site, "shards", fault) == {"PC109"}
+
+
+def test_an_info_that_leads_to_a_dead_host(site: Site) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        target = f"http://127.0.0.1:{free.getsockname()[1]}/x"
+    text = json.dumps({"@type": "neuroglancer_multiscale_volume", "redirect": target})
+    fault = on("/shards/info", replaced(200, text.encode(), Cache_Control="no-cache"))
+    assert codes(site, "shards", fault) == {"PC109", "PC905"}
+
+
+def test_an_info_with_numbers_of_any_size(site: Site, data: Path) -> None:
+    value = json.loads((data / "shards" / "info").read_text())
+    value["scales"][0]["size"] = [10**30, 1, 1]
+    fault = on("/shards/info", replaced(200, json.dumps(value).encode(), Cache_Control="no-cache"))
+    assert codes(site, "shards", fault) >= {"PC111"}
+
+
+def test_a_scale_outside_the_dataset(site: Site, data: Path) -> None:
+    value = json.loads((data / "shards" / "info").read_text())
+    for path, there in (("../shards/8_8_8", True), ("../../../../data/shards/8_8_8", True), ("..", False)):
+        value["scales"][0]["key"] = path
+        fault = on("/shards/info", replaced(200, json.dumps(value).encode(), Cache_Control="no-cache"))
+        assert codes(site, "shards", fault) == (set() if there else {"PC954"})
+
+
 def test_an_info_that_is_no_volume(site: Site) -> None:
     text = json.dumps({"@type": "neuroglancer_multiscale_volume", "type": "image", "data_type": "uint8"})
     fault = on("/shards/info", replaced(200, text.encode(), Cache_Control="no-cache"))
@@ -463,6 +497,32 @@ def test_warnings_count_when_it_is_strict(site: Site) -> None:
     site.fault = with_status(404, header(ORIGIN, None))
     assert check(f"{site.url}/data/shards").ok
     assert not check(f"{site.url}/data/shards", CheckOptions(strict=True)).ok
+
+
+def test_no_more_requests_at_the_same_time_than_threads(site: Site) -> None:
+    lock, flying, most = threading.Lock(), [0], [0]
+
+    def slow(request: Request, reply: Reply) -> None:
+        with lock:
+            flying[0] += 1
+            most[0] = max(most[0], flying[0])
+        time.sleep(0.002)
+        with lock:
+            flying[0] -= 1
+        if "_8_8/" in request.path:
+            replaced(404)(reply)
+
+    site.fault = slow
+    check(f"{site.url}/data/files", CheckOptions(threads=3))
+    assert 1 < most[0] <= 3
+
+
+def test_addresses_as_viewers_write_them(site: Site) -> None:
+    for form in ("precomputed://{}", "{}/|neuroglancer-precomputed:"):
+        assert check(form.format(f"{site.url}/data/shards")).findings == ()
+    assert check(f"{site.url}/data/shards/?token=t").findings == ()
+    with pytest.raises(UsageError):
+        check("zarr://host/data")
 
 
 def test_threads_change_nothing_but_the_time(site: Site) -> None:
@@ -536,3 +596,45 @@ def test_cells_are_spread_over_the_grid() -> None:
 def test_every_rule_about_servers_is_here() -> None:
     text = Path(__file__).read_text()
     assert [rule.code for rule in catalogue() if "PC900" <= rule.code < "PC980" and f'"{rule.code}"' not in text] == []
+
+
+def scramble(random: np.random.Generator) -> Fault:
+    """Return a fault of many answers: other statuses, headers and bytes, in any combination."""
+    statuses = [200, 204, 206, 301, 304, 400, 401, 403, 404, 416, 500]
+    names = ["Content-Range", "Content-Encoding", "Cache-Control", ORIGIN, "Access-Control-Allow-Headers", "Location"]
+    values = ["", "gzip", "br", "bytes 0-15/*", "bytes 16-3/2", "max-age=x", "*, *", "/", "http://[::", "http://", "é"]
+    bodies = [
+        b"",
+        b"{}",
+        b'{"fragments": ["a"], "@type": "neuroglancer_skeletons"}',
+        b"\x1f\x8b\x08",
+        bytes(100),
+        b"[1]",
+    ]
+    share = random.random() / 3
+
+    def fault(_: Request, reply: Reply) -> None:
+        if random.random() < share:
+            reply.status = int(random.choice(statuses))
+        if random.random() < share:
+            reply.headers[str(random.choice(names))] = str(random.choice(values))
+        if random.random() < share:
+            body = bodies[int(random.integers(len(bodies)))]
+            reply.body = body or reply.body[: len(reply.body) // 3]
+        if reply.status in (204, 304):
+            reply.body = b""
+        reply.headers["Content-Length"] = "" if reply.status == 204 else str(len(reply.body))
+
+    return fault
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_any_answers_become_findings(site: Site, seed: int) -> None:
+    """Whatever a server says, the check comes to an end, and what it reports can be written as JSON."""
+    site.fault = scramble(np.random.default_rng(seed))
+    for name in ("", "files", "shards", "old", "points"):
+        try:
+            report = check(f"{site.url}/data/{name}", CheckOptions(threads=1))
+        except (ObjectNotFoundError, StorageError):
+            continue
+        json.dumps([report.to_json(), [finding.to_json() for finding in report.findings]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -98,6 +99,8 @@ def with_fix(finding: Finding, server: str, fragments: Sequence[str] = ()) -> Fi
         Paths, below the host, of directories of meshes whose files ``<id>`` are read by ranges.
     """
     needs = NEEDS.get(finding.code, ())
+    if Need.PUBLIC in needs and not re.search(r"status 40[13]", finding.message):
+        return finding
     words: dict[str, Callable[[Sequence[Need], str], list[str]]] = {
         "nginx": partial(_web_server, "nginx", fragments),
         "apache": partial(_web_server, "apache", fragments),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from precast.checks.hosting_rules import MOVED, ORIGIN, REFUSED, Asked, Content, Place, Range, Whole
+from precast.checks.hosting_answers import MOVED, REFUSED, Asked, Content, Place, Range, Whole, joined
+from precast.checks.hosting_rules import ORIGIN
 from precast.checks.work import in_threads
 from precast.errors import FormatError, StorageError, UsageError
 from precast.kernels import gzip_decompress
@@ -53,6 +55,27 @@ class ShardFiles(HttpStore):
         return answer.body if answer.status == 206 else super().read(name, start, stop)
 
 
+class _FewAtOnce(HttpClient):
+    """A client that sends few requests at the same time, whatever asks for them."""
+
+    def __init__(self, gate: threading.Semaphore, *, follow: bool) -> None:
+        super().__init__(retries=1, timeout_s=TIMEOUT_S, follow=follow)
+        self._gate = gate
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        limit: int = MOST_BYTES,
+        cut: bool = False,
+    ) -> HttpAnswer:
+        """Send a request when there is room for it."""
+        with self._gate:
+            return super().request(method, url, headers, limit=limit, cut=cut)
+
+
 class Prober:
     """Asks a server, and writes down in places what came back.
 
@@ -65,8 +88,9 @@ class Prober:
     """
 
     def __init__(self, url: str, threads: int) -> None:
-        self.client = HttpClient(retries=1, timeout_s=TIMEOUT_S, follow=False)
-        self.reader = HttpClient(retries=1, timeout_s=TIMEOUT_S)
+        gate = threading.BoundedSemaphore(threads)
+        self.client = _FewAtOnce(gate, follow=False)
+        self.reader = _FewAtOnce(gate, follow=True)
         self.threads = threads
         secure = url.startswith("https:") or is_local(url)
         self.encodings = ("gzip", "deflate", "br") if secure else ("gzip", "deflate")
@@ -88,13 +112,13 @@ class Prober:
             except (StorageError, UsageError) as error:  # the latter if it is sent to what is no address
                 return Asked(method, url, None, error.message, tuple(hops))
             asked = Asked(method, url, answer, hops=tuple(hops))
-            location = answer.headers.get("location")
-            if answer.status not in MOVED or not location or asked.to_directory:
+            following = joined(target, answer.headers.get("location", ""))
+            if answer.status not in MOVED or following in ("", target) or asked.to_directory:
                 return asked
             if method == "OPTIONS" or len(hops) == MOST_HOPS:  # as browsers do
                 return asked
             hops.append(answer)
-            target = urllib.parse.urljoin(target, location)
+            target = following
 
     def get(self, place: Place, url: str, headers: dict[str, str] | None = None, *, limit: int = MOST_BYTES) -> Asked:
         """Read from a place, and write it down."""
