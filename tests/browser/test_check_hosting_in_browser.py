@@ -57,7 +57,7 @@ def page(data: Path) -> Iterator[Any]:
 
 def brotli(request: Request, reply: Reply) -> None:
     if request.path.endswith(CHUNK):
-        reply.body = imagecodecs.brotli_encode(gzip.decompress(reply.body))
+        reply.body = bytes(imagecodecs.brotli_encode(gzip.decompress(reply.body)))
         reply.headers["Content-Encoding"] = "br"
 
 

@@ -273,6 +273,12 @@ CASES: list[tuple[str, str, str, Fault]] = [
     ("PC914", "headers are not shown", "shards", with_status(206, header("Access-Control-Expose-Headers", "ETag"))),
     ("PC905", "a redirection to nowhere", "files", on("/8_8_8/32-64", replaced(302, Location="file:///etc/passwd"))),
     ("PC915", "redirections are closed", "files", redirected),
+    (
+        "PC916",
+        "caches are not told",
+        "shards",
+        with_status(206, header(ORIGIN, "https://neuroglancer-demo.appspot.com")),
+    ),
     ("PC920", "OPTIONS is not known", "shards", lambda q, r: replaced(405)(r) if q.method == "OPTIONS" else None),
     ("PC925", "OPTIONS is closed", "shards", options(ORIGIN, None)),
     ("PC920", "OPTIONS is redirected", "shards", options_moved),
@@ -397,6 +403,7 @@ def test_what_is_unusual_but_legal(site: Site) -> None:
             reply.body = gzip.compress(reply.body)
             reply.headers["Content-Encoding"] = "gzip"
         reply.headers[ORIGIN] = "https://neuroglancer-demo.appspot.com"
+        reply.headers["Vary"] = "Accept-Encoding, Origin"
         reply.headers["Content-Type"] = "text/plain"
 
     assert codes(site, "", unusual) == set()
@@ -484,6 +491,8 @@ def test_what_is_not_there_or_does_not_answer(site: Site) -> None:
         check(f"http://127.0.0.1:{port}/data")
     assert "check the address" in caught.value.hint
     assert not isinstance(caught.value, ObjectNotFoundError)
+    with pytest.raises(StorageError, match=r"there is no host no-such-host\.invalid"):
+        check("https://no-such-host.invalid/data")
 
 
 @pytest.mark.parametrize("values", [{"sample": 0.5}, {"seed": 3}, {"against": "x"}, {"memory": "1 GiB"}])

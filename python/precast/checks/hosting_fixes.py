@@ -36,6 +36,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     "PC912": (Need.ORIGIN,),
     "PC914": (Need.EXPOSED,),
     "PC915": (Need.ORIGIN,),
+    "PC916": (Need.ORIGIN,),
     "PC920": (Need.PREFLIGHT,),
     "PC921": (Need.REQUEST_HEADERS,),
     "PC922": (Need.METHODS,),

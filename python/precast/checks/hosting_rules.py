@@ -187,6 +187,20 @@ def redirections_open(place: Place) -> Iterator[Fault]:
                 return
 
 
+@PLACE.add(
+    "PC916",
+    "answers that are for one origin say so to caches",
+    severity=Severity.WARNING,
+    hint="send Access-Control-Allow-Origin: *, or Vary: Origin; otherwise caches give them to viewers on other pages",
+)
+def origin_varies(place: Place) -> Iterator[Fault]:
+    for one in place.sent(200, 206):
+        varies = {word.strip().lower() for word in one.header("vary").split(",")}
+        if _origins(one) == [ORIGIN] and not varies & {"origin", "*"}:
+            yield one.url, "Access-Control-Allow-Origin is the page that asks, and there is no Vary: Origin"
+            return
+
+
 # ---- OPTIONS, HEAD
 
 
