@@ -476,9 +476,23 @@ def test_a_collection_with_mistakes(site: Site) -> None:
     assert codes(site, "", on("precast.json", soft_page)) == {"PC902"}
 
 
+def test_meshes_with_properties_of_their_own(site: Site, data: Path) -> None:
+    value = json.loads((data / "files" / "mesh" / "info").read_text())
+    text = json.dumps(value | {"segment_properties": "../segment_properties"}).encode()
+    fault = on("/files/mesh/info", replaced(200, text, Cache_Control="no-cache"))
+    site.fault = fault
+    report = check(f"{site.url}/data/files/mesh")
+    assert report.findings == ()
+    assert [(place.path, place.objects) for place in report.datasets[0].places] == [
+        ("", 3),
+        ("../segment_properties", 1),
+    ]
+    assert codes(site, "files", fault) == set()
+
+
 def test_parts_of_their_own(site: Site) -> None:
     for name in ("files/mesh", "shards/skeletons", "old/segment_properties"):
-        assert codes(site, name) <= {"PC954"}
+        assert codes(site, name) == set()
 
 
 def test_what_is_not_there_or_does_not_answer(site: Site) -> None:

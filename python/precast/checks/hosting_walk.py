@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -188,9 +189,10 @@ class Walk:
         part = PART_TYPES.get(kind, "") if isinstance(kind, str) else ""
         if part:
             self.kind = part
-            looks = {"mesh": self.meshes, "skeletons": self.skeletons, "annotations": self.annotations}
-            if part in looks:
-                looks[part](self.places[0], self.store, self.data, ())
+            parts: dict[str, Callable[[Place, HttpStore, bytes, Sequence[int]], None]]
+            parts = {"mesh": self.meshes, "skeletons": self.skeletons, "annotations": self.annotations}
+            if part in parts:
+                parts[part](self.places[0], self.store, self.data, ())
             return
         if "redirect" in self.value and "scales" not in self.value:
             self.redirected()
@@ -208,27 +210,31 @@ class Walk:
             return
         self.kind = self.volume.kind
         scales = [
-            (scale, *self.place(scale.key, f"{'shards' if scale.sharding else 'chunks'}"))
+            (scale, *self.place(scale.key, "chunks" if scale.sharding is None else "shards"))
             for scale in self.volume.scales
         ]
         links = {key: path for key in LINKS if isinstance(path := self.value.get(key), str) and "://" not in path}
-        properties = [
-            self.place(normal_path(links[key]), "segment properties") for key in links if key == "segment_properties"
-        ]
-        work: list[Any] = [lambda entry=entry: self.properties(*entry) for entry in properties]
-        work += [lambda entry=entry: self.scale(*entry) for entry in scales]
-        found = self._at_once(work)
+        properties = []
+        if "segment_properties" in links:
+            properties.append(self.place(normal_path(links["segment_properties"]), "segment properties"))
+        found = self._at_once(
+            [
+                *(partial(self.properties, *entry) for entry in properties),
+                *(partial(self.scale, *entry) for entry in scales),
+            ]
+        )
         self.listed = any(found[: len(properties)])
         ids = list(dict.fromkeys(number for numbers in found for number in numbers))[:MOST_IDS]
-        work = []
-        for key in ("mesh", "skeletons"):
-            if key in links:
-                part_place, store = self.place(normal_path(links[key]), "meshes" if key == "mesh" else key)
-                look = self.meshes if key == "mesh" else self.skeletons
-                work.append(lambda look=look, place=part_place, store=store: look(place, store, b"", ids))
-        self._at_once(work)
+        looks = {"mesh": (self.meshes, "meshes"), "skeletons": (self.skeletons, "skeletons")}
+        self._at_once(
+            [
+                partial(look, *self.place(normal_path(links[key]), what), b"", ids)
+                for key, (look, what) in looks.items()
+                if key in links
+            ]
+        )
 
-    def _at_once(self, work: Sequence[Any]) -> list[Any]:
+    def _at_once(self, work: Sequence[Callable[[], Any]]) -> list[Any]:
         return list(in_threads(lambda one: one(), work, min(self.prober.threads, len(work))))
 
     def redirected(self) -> None:
@@ -250,6 +256,7 @@ class Walk:
             other.follow()
         self.kind, self.volume = other.kind, other.volume
         self.findings += other.findings
+        self.fragments += other.fragments
         self.places += [replace(place, path=f"{other.store.url}/{place.path}".rstrip("/")) for place in other.places]
 
     # ---- chunks
@@ -343,13 +350,19 @@ class Walk:
 
     def meshes(self, place: Place, store: HttpStore, data: bytes, ids: Sequence[int]) -> None:
         """Look at meshes of objects."""
-        place.sparse = not self.listed  # not every label needs a mesh
         data = data or self.info(place, store, ObjectKind.MESH_INFO, optional=True)
         try:
             info = MeshInfo.from_bytes(data) if data else MeshInfo(kind="legacy")
         except FormatError:  # what it says is looked at on the local disk
             self.settle(place, store, NOTHING, store.address(INFO_KEY))
             return
+        if info.segment_properties and "://" not in info.segment_properties:
+            link = normal_path(f"{place.path}/{info.segment_properties}")
+            if all(one.path != link for one in self.places):
+                found = self.properties(*self.place(link, "segment properties"))
+                self.listed = self.listed or bool(found)
+                ids = [*ids, *found]
+        place.sparse = not self.listed  # not every label needs a mesh
         if info.kind == "legacy":
             self.legacy(place, store, ids)
         elif info.sharding is not None:
@@ -358,9 +371,9 @@ class Walk:
         else:
             self.fragments.append(urllib.parse.unquote(urllib.parse.urlsplit(store.url).path))
             self.prober.without(place, store.address(manifest_name(int(NO_ID))))
-            found = self.prober.first(place, [manifest_name(number) for number in ids], store)
-            if found is not None:
-                number, asked = found
+            there = self.prober.first(place, [manifest_name(number) for number in ids], store)
+            if there is not None:
+                number, asked = there
                 if self.prober.whole(place, asked, ObjectKind.MESH_MANIFEST, MultiresManifest.decode):
                     self.prober.ranged(place, store.address(fragments_name(ids[number])))
                     place.packed = begins_as_gzip(place)
