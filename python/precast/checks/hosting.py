@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import urllib.parse
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from precast.checks.hosting_answers import Content, Place, Site
 from precast.checks.hosting_fixes import with_fix
@@ -17,7 +17,7 @@ from precast.checks.hosting_rules import SITE
 from precast.checks.hosting_walk import NOTHING, Walk
 from precast.checks.options import CheckOptions
 from precast.checks.part_rules import COLLECTION, CollectionFile
-from precast.checks.report import Report
+from precast.checks.report import DatasetReport, Report
 from precast.errors import CertificateError, FormatError, ObjectNotFoundError, StorageError, UsageError
 from precast.execution.progress import Progress
 from precast.execution.workdir import BUILD_LEDGER
@@ -64,7 +64,14 @@ def check_hosting(store: HttpStore, options: CheckOptions, progress: Progress) -
     top = walks[0].places[0]  # a page for everything is told by a rule of its own
     told = tuple(one for one in hidden if not is_page(top, one))
     general += [_fixed(finding, walks) for finding in SITE.run(Site(url, is_local(url), hidden=told))]
+    reports = [_with_fixes(report, walk.server, walks) for report, walk in zip(reports, walks, strict=True)]
     return Report(path=address, datasets=tuple(reports), strict=options.strict, general=tuple(general))
+
+
+def _with_fixes(report: DatasetReport, server: str, walks: Sequence[Walk]) -> DatasetReport:
+    """Say what to change on the server, in the same words for all datasets."""
+    fragments = [path for walk in walks for path in walk.fragments]
+    return replace(report, findings=tuple(with_fix(finding, server, fragments) for finding in report.findings))
 
 
 def _refuse_options(options: CheckOptions) -> None:

@@ -129,6 +129,8 @@ def _web_server(server: str, fragments: Sequence[str], needs: Sequence[Need], _:
         lines += told.get(need) or (told[Need.PACKED] if need == Need.AS_IT_IS and server != "nginx" else ())
     if server == "caddy" and set(needs) & set(CORS):
         lines = [line if line.startswith(("@", "respond")) else f"header {line}" for line in lines]
+    if server == "apache" and any(line.startswith("Rewrite") for line in lines):
+        lines = list(dict.fromkeys([told[Need.HIDDEN][0], *lines]))
     if server == "nginx" and Need.CACHE_DATA in needs:
         lines = [*told[Need.CACHE_REWRITTEN], *lines]
     if server == "nginx" and Need.CACHE_REWRITTEN in needs:

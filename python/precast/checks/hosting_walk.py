@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from precast.checks.hosting_answers import Asked, Content, Place, Whole, joined
-from precast.checks.hosting_fixes import SERVERS, recognise, with_fix
+from precast.checks.hosting_fixes import SERVERS, recognise
 from precast.checks.hosting_probes import MOST_BYTES, Prober, ShardFiles, begins_as_gzip
 from precast.checks.hosting_rules import PLACE
 from precast.checks.info_rules import LINKS, UNREADABLE_INFO, VOLUME, Unparsed, VolumeFile
@@ -109,9 +109,7 @@ class Walk:
             self.root()
         if self.value is not None:
             self.follow()
-        found = [
-            with_fix(finding, self.server, self.fragments) for place in self.places for finding in PLACE.run(place)
-        ]
+        found = [finding for place in self.places for finding in PLACE.run(place)]
         return DatasetReport(
             name=self.name,
             path=self.store.address("").rstrip("/"),
