@@ -11,6 +11,7 @@ from typing import Any
 
 __all__ = [
     "AccessDeniedError",
+    "CertificateError",
     "DestinationExistsError",
     "FormatError",
     "MemoryBudgetError",
@@ -100,6 +101,12 @@ class StorageError(PrecastError, OSError):
     """Reading or writing failed for another reason: disk full, input/output error."""
 
     code = "storage"
+
+
+class CertificateError(StorageError):
+    """A server cannot show that it is the one that its address names."""
+
+    code = "certificate"
 
 
 class MemoryBudgetError(PrecastError, MemoryError):

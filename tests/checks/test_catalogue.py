@@ -70,7 +70,7 @@ def test_every_code_of_a_notice_is_used_and_no_other() -> None:
         notice("PC100", "", "this is the code of a rule")
 
 
-@pytest.mark.parametrize("name", ["checks.dataset", "checks.difference", "precomputed.paths"])
+@pytest.mark.parametrize("name", ["checks.dataset", "checks.difference", "checks.hosting_walk", "precomputed.paths"])
 def test_examples(name: str) -> None:
     result = doctest.testmod(importlib.import_module(f"precast.{name}"))
     assert result.attempted > 0

@@ -278,8 +278,6 @@ def test_nothing_to_check(tmp_path: Path, made: Path, collection: Path) -> None:
     (copy / "info").unlink()  # its parts do not make it a collection
     with pytest.raises(ObjectNotFoundError, match="no info file"):
         check(copy)
-    with pytest.raises(UsageError, match="local disk"):
-        check("https://example.org/v")
     with pytest.raises(UsageError, match="collection"):
         check(collection, CheckOptions(against="x"))
 

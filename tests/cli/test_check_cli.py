@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import precast
+from faulty_site import Reply, Request, header, running, with_status
 from precast.cli.findings import grouped_text, summary_text
 from precast.cli.main import run
 from precast.findings import Finding, Severity
@@ -116,6 +117,46 @@ def test_what_is_no_dataset(tmp_path: Path, capsys: Capture) -> None:
     captured = capsys.readouterr()
     assert "is not a precomputed dataset: it has no info file" in captured.err
     assert "hint: " in captured.err
+
+
+def test_an_address(made: Path, capsys: Capture) -> None:
+    with running(made) as site:
+        assert run(["check", f"{site.url}/v"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == f"{site.url}/v: segmentation, uint32"
+        assert lines[1].split() == ["directory", "holds", "requests", "objects"]
+        assert lines[2].split() == [".", "info", "5", "1"]
+        assert lines[3].split() == ["8_8_40", "chunks", "4", "1"]
+        assert lines[-1] == "nothing is wrong"
+        assert run(["check", f"{site.url}/v", "--json", "--threads", "2"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert (document["ok"], document["findings"]) == (True, [])
+        assert document["result"]["datasets"][0]["places"][1]["path"] == "8_8_40"
+        assert run(["check", f"{site.url}/v", "--against", str(made / "labels.npy")]) == 2
+        assert "hint: check the local copy too" in capsys.readouterr().err
+        assert run(["check", f"{site.url}/nothing"]) == 3
+        assert "there is no dataset at" in capsys.readouterr().err
+
+        site.fault = with_status(404, header("Access-Control-Allow-Origin", None))
+        assert run(["check", f"{site.url}/v"]) == 0
+        assert run(["check", f"{site.url}/v", "--strict"]) == 1
+
+        def closed(request: Request, reply: Reply) -> None:
+            reply.headers["Server"] = "nginx"
+            if "8_8_40" in request.path and request.method != "OPTIONS":
+                header("Access-Control-Allow-Origin", None)(reply)
+
+        site.fault = closed
+        capsys.readouterr()
+        assert run(["check", f"{site.url}/v"]) == 1
+        text = capsys.readouterr().out
+        assert text.startswith(f"{site.url}/v: segmentation, uint32, served by nginx\n")
+        assert f"error PC910  {site.url}/v/8_8_40/" in text
+        assert re.search(r'\n {17,}add_header Access-Control-Allow-Origin "\*" always;\n', text)
+    assert run(["check", f"{site.url}/v"]) == 3
+    captured = capsys.readouterr()
+    assert "nothing answers at 127.0.0.1:" in captured.err
+    assert "hint: check the address and that the server runs" in captured.err
 
 
 def test_diff(made: Path, dataset: Path, capsys: Capture) -> None:

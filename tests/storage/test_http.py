@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import shutil
 import socket
 import threading
 import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import imagecodecs
@@ -17,7 +19,8 @@ import pytest
 
 import precast
 import precast.dataset
-from precast.errors import AccessDeniedError, ObjectNotFoundError, StorageError, UsageError
+from faulty_site import make_certificate, running
+from precast.errors import AccessDeniedError, CertificateError, ObjectNotFoundError, StorageError, UsageError
 from precast.precomputed.collection import Collection, CollectionLayer
 from precast.storage import Attributes, HttpStore, open_store
 from precast.storage.http import HttpClient
@@ -316,3 +319,44 @@ def test_stores_that_refuse_what_does_not_exist(server: Script) -> None:
     server.answers["/d/precast.json"] = (403, {}, b"")
     with pytest.raises(AccessDeniedError, match="/d/info"):
         precast.dataset.open_layers(f"{server.url}/d")
+
+
+def test_a_client_that_does_not_follow_and_reads_only_the_beginning(server: Script) -> None:
+    server.answers["/a"] = (301, {"Location": "/a/"}, b"")
+    server.answers["/long"] = (200, {}, bytes(5 << 20))
+    client = HttpClient(retries=0, follow=False)
+    answer = client.request("GET", f"{server.url}/a")
+    assert (answer.status, answer.headers["location"]) == (301, "/a/")
+    cut = client.request("GET", f"{server.url}/long", limit=1000, cut=True)
+    assert (cut.status, len(cut.body), cut.whole) == (200, 1000, False)
+    with pytest.raises(StorageError, match="more than 1000 bytes"):
+        client.request("GET", f"{server.url}/long", limit=1000)
+    assert client.request("GET", f"{server.url}/long", limit=5 << 20, cut=True).whole
+    assert pickle.loads(pickle.dumps(client)).follow is False
+
+
+def test_headers_that_are_there_twice_are_joined(server: Script) -> None:
+    def twice(handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        handler.send_response(200)
+        for name, value in (("X-A", "1"), ("X-A", "2"), ("Content-Length", "0")):
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.send_response = lambda *_: None  # type: ignore[method-assign]
+        handler.send_header = lambda *_: None  # type: ignore[method-assign]
+        handler.end_headers = lambda: None  # type: ignore[method-assign]
+        return 200, {}, b""
+
+    server.answers["/twice"] = twice
+    assert HttpClient(retries=0).request("GET", f"{server.url}/twice").headers["x-a"] == "1, 2"
+
+
+def test_certificates_that_are_not_valid(server: Script, tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    text = "the certificate is not valid: self-signed certificate"
+    with running(tmp_path, make_certificate(tmp_path)) as site, pytest.raises(CertificateError, match=text):
+        HttpClient(retries=0).request("GET", site.url)
+    with pytest.raises(StorageError) as caught:
+        HttpClient(retries=0).request("GET", server.url.replace("http:", "https:"))
+    assert caught.value.hint == "check that the server speaks https at this port"
+    assert not isinstance(caught.value, CertificateError)

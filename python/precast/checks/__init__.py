@@ -7,7 +7,7 @@ from precast.checks.difference import DiffReport, diff
 from precast.checks.meshes import check_meshes
 from precast.checks.options import CheckOptions, DiffOptions
 from precast.checks.properties import check_properties
-from precast.checks.report import DatasetReport, PartReport, Report, ScaleReport
+from precast.checks.report import DatasetReport, PartReport, PlaceReport, Report, ScaleReport
 from precast.checks.rules import Rule, catalogue
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "DiffOptions",
     "DiffReport",
     "PartReport",
+    "PlaceReport",
     "Report",
     "Rule",
     "ScaleReport",

@@ -10,6 +10,7 @@ from typing import Any
 from precast.checks.against import check_against
 from precast.checks.annotations import check_annotations
 from precast.checks.context import Context
+from precast.checks.hosting import check_hosting
 from precast.checks.info_rules import UNREADABLE_INFO, VOLUME, Unparsed, VolumeFile
 from precast.checks.options import CheckOptions
 from precast.checks.part_rules import COLLECTION, PROVENANCE, CollectionFile, ProvenanceFile
@@ -25,7 +26,7 @@ from precast.findings import Finding
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, PROVENANCE_KEY
 from precast.precomputed.provenance import Provenance
 from precast.precomputed.strict_json import parse_object
-from precast.storage import LocalStore, Store
+from precast.storage import HttpStore, LocalStore, Store, open_store
 from precast.storage.opening import child_store
 
 __all__ = ["check"]
@@ -39,7 +40,8 @@ def check(
     Parameters
     ----------
     path
-        A precomputed dataset, or a directory with several: its path, or a store.
+        A precomputed dataset, or a directory with several: its path, or a store. Of an address (``https://…``) the
+        server is checked, as viewers meet it.
     options
         How much to look into, and what to compare with.
     progress
@@ -55,7 +57,7 @@ def check(
     ObjectNotFoundError
         If there is no dataset.
     UsageError
-        If an option does not fit the dataset.
+        If an option does not fit the dataset, or does not go with an address.
     AccessDeniedError, StorageError
         If the dataset itself cannot be listed or read; what is in it becomes a finding.
 
@@ -70,9 +72,9 @@ def check(
     """
     options = options or CheckOptions()
     progress = progress or NoProgress()
-    if isinstance(path, str) and "://" in path:
-        raise UsageError(f"{path}: datasets are checked on a local disk", hint="copy the dataset to this machine first")
-    store = LocalStore(path) if isinstance(path, str | os.PathLike) else path
+    store = open_store(path)
+    if isinstance(store, HttpStore):
+        return check_hosting(store, options, progress)
     if _has(store, INFO_KEY):
         reports: list[DatasetReport] = [_check_one(store, "", options, progress)]
         general: list[Finding] = []

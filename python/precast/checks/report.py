@@ -8,7 +8,7 @@ from typing import Any
 
 from precast.findings import Finding, Severity
 
-__all__ = ["DatasetReport", "PartReport", "Report", "ScaleReport"]
+__all__ = ["DatasetReport", "PartReport", "PlaceReport", "Report", "ScaleReport"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +72,16 @@ class PartReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceReport:
+    """One directory on a web server: what it holds, the requests that were sent, the objects that were looked at."""
+
+    path: str
+    what: str
+    requests: int
+    objects: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetReport:
     """One dataset.
 
@@ -89,6 +99,8 @@ class DatasetReport:
         What was looked at.
     against
         Voxels that were compared with the source, and that differ, if that was asked for.
+    server, places
+        What serves it, if that is recognised, and the directories that were looked at, if it is on a web server.
     findings
         What is wrong with it.
     """
@@ -101,6 +113,8 @@ class DatasetReport:
     scales: tuple[ScaleReport, ...] = ()
     parts: tuple[PartReport, ...] = ()
     against: dict[str, Any] | None = None
+    server: str = ""
+    places: tuple[PlaceReport, ...] = ()
     findings: tuple[Finding, ...] = ()
 
 
@@ -130,11 +144,13 @@ class Report:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """All findings; in a collection their places begin with the layer."""
+        """All findings; in a collection their places begin with the layer, unless they are addresses."""
         found = list(self.general)
         for dataset in self.datasets:
-            prefix = f"{dataset.name}/" if dataset.name else ""
-            found += [replace(finding, where=f"{prefix}{finding.where}") for finding in dataset.findings]
+            if not dataset.name or dataset.places:
+                found += dataset.findings
+            else:
+                found += [replace(finding, where=f"{dataset.name}/{finding.where}") for finding in dataset.findings]
         return tuple(found)
 
     @property

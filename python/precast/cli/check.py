@@ -25,8 +25,9 @@ EXIT_FINDINGS = 1
 def command(dataset: str, *, as_json: bool, quiet: bool, **values: Any) -> int:
     """Check DATASET against the whole format: info, chunks, shards, pyramid, digests, meshes, properties and more.
 
-    DATASET may be by any program, or a directory with several datasets. What is wrong is an error; what is legal but
-    unusual is a warning or a remark. Exit code 1 if there are errors.
+    DATASET may be by any program, or a directory with several datasets. Of an address (https://...) the web server is
+    checked, as viewers on other pages meet it, with what to change in its configuration. What is wrong is an error;
+    what is legal but unusual is a warning or a remark. Exit code 1 if there are errors.
     """
     share_heaps()
     options = CheckOptions(**given(values))
@@ -57,10 +58,16 @@ def dataset_text(dataset: DatasetReport, report: Report) -> str:
         what.append(dataset.data_type)
     if dataset.channels > 1:
         what.append(f"{dataset.channels} channels")
+    if dataset.server:
+        what.append(f"served by {dataset.server}")
     lines = [f"{dataset.path}: {', '.join(what)}"]
     if dataset.scales:
         header = ["scale (nm)", "chunks", "stored", "empty", "absent", "unreadable", "decoded", "bytes", "voxels"]
         lines.append(table(header, [_row(scale) for scale in dataset.scales]))
+    if dataset.places:
+        header = ["directory", "holds", "requests", "objects"]
+        rows = [[place.path or ".", place.what, str(place.requests), str(place.objects)] for place in dataset.places]
+        lines.append(table(header, rows, left=2))
     for part in dataset.parts:
         of = "" if part.checked == part.objects else f"{part.checked} of "
         lines.append(f"  {part.path or part.kind}: {of}{part.objects} objects checked")

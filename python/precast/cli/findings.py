@@ -31,7 +31,10 @@ def grouped_text(findings: Sequence[Finding], *, shown: int = SHOWN) -> str:
         if len(members) > shown:
             lines.append(f"{indent}… and {len(members) - shown} more; --json lists all")
         hints = dict.fromkeys(member.hint for member in members if member.hint)
-        lines += [f"{indent}{click.style('hint:', fg='cyan')} {hint}" for hint in hints]
+        for hint in hints:
+            first, *rest = hint.splitlines()
+            lines.append(f"{indent}{click.style('hint:', fg='cyan')} {first}")
+            lines += [f"{indent}      {line}" for line in rest]
     return "\n".join(lines)
 
 

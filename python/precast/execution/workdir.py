@@ -34,9 +34,11 @@ from precast.errors import DestinationExistsError, StorageError, UsageError
 from precast.storage import LocalStore
 from precast.storage.base import translate_os_error
 
-__all__ = ["PartsOfDataset", "WorkDirectory"]
+__all__ = ["BUILD_LEDGER", "PartsOfDataset", "WorkDirectory"]
 
 WORK = ".precast"
+BUILD_LEDGER = f"{WORK}/build.json"
+"""Where ``build`` keeps what it has done, in the directory of the datasets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,10 +15,9 @@ from typing import Any
 
 from precast import __version__
 from precast.hosting.addresses import join_url
-from precast.hosting.configurations import Configuration, Site, names_of
+from precast.hosting.configurations import Configuration, Site
 from precast.precomputed.objects import (
     COLLECTION_KEY,
-    EXPOSED_HEADERS,
     INFO_KEY,
     JSON,
     KINDS_BY_NAME,
@@ -26,11 +25,9 @@ from precast.precomputed.objects import (
     ObjectKind,
     ObjectRule,
 )
+from precast.precomputed.server_lines import GCS_CORS, S3_CORS, names_of
 
 __all__ = ["TEXTS", "gcs", "s3"]
-
-SECONDS = 3600
-READ_METHODS = ["GET", "HEAD"]
 
 VISIBLE = (INFO_KEY, COLLECTION_KEY)
 """Files that make a dataset or a part of it visible."""
@@ -111,13 +108,6 @@ def s3(site: Site, text: str) -> Configuration:
     path = f"{bucket}/{prefix}"
     url = join_url(f"https://{bucket}.s3.amazonaws.com" if "." not in bucket else f"https://s3.amazonaws.com/{bucket}")
     url = join_url(url, prefix)
-    rule = {
-        "AllowedOrigins": ["*"],
-        "AllowedMethods": READ_METHODS,
-        "AllowedHeaders": ["*"],
-        "ExposeHeaders": list(EXPOSED_HEADERS),
-        "MaxAgeSeconds": SECONDS,
-    }
     statement = {
         "Sid": "PrecastPublicRead",
         "Effect": "Allow",
@@ -135,7 +125,7 @@ def s3(site: Site, text: str) -> Configuration:
             bucket,
             "cors",
             "pages of other origins may read, and the headers that viewers need are shown to them",
-            {"CORSRules": [rule]},
+            S3_CORS,
             "--cors-configuration",
         ),
         "",
@@ -202,12 +192,6 @@ def gcs(site: Site, text: str) -> Configuration:
     bucket, prefix = _bucket(site, text)
     path = f"{bucket}/{prefix}"
     url = join_url("https://storage.googleapis.com", path)
-    rule = {
-        "origin": ["*"],
-        "method": READ_METHODS,
-        "responseHeader": [*EXPOSED_HEADERS, "Range"],
-        "maxAgeSeconds": SECONDS,
-    }
     role = "--member=allUsers --role=roles/storage.objectViewer"
     public = [
         f"# everybody may read below {path}, nothing else; folders need uniform access to the bucket",
@@ -220,7 +204,7 @@ def gcs(site: Site, text: str) -> Configuration:
         "",
         "# pages of other origins may read, and headers that viewers need are shown to them",
         "cat > \"$work/cors.json\" <<'END'",
-        _document([rule]),
+        _document(GCS_CORS),
         "END",
         f'gcloud storage buckets update gs://{bucket} --cors-file="$work/cors.json"',
         "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
 
@@ -13,7 +13,7 @@ from precast.dataset import LayerSet, open_layers
 from precast.errors import ObjectNotFoundError, UsageError
 from precast.hosting.addresses import join_url
 from precast.precomputed.mesh_info import MeshInfo
-from precast.precomputed.objects import INFO_KEY, KINDS_BY_NAME, KINDS_BY_SUFFIX, ObjectKind
+from precast.precomputed.objects import INFO_KEY
 from precast.storage import LocalStore
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "HostingOptions",
     "Site",
     "configure_hosting",
-    "names_of",
     "site_of",
 ]
 
@@ -159,8 +158,8 @@ class Site:
         return Path(self.target) == self.source
 
     def fragment_paths(self) -> list[str]:
-        """Return the directories of :attr:`fragments` as paths of addresses, escaped for regular expressions."""
-        return ["/" + re.escape("/".join(part for part in (self.prefix, one) if part)) for one in self.fragments]
+        """Return the directories of :attr:`fragments` as paths of addresses."""
+        return ["/" + "/".join(part for part in (self.prefix, one) if part) for one in self.fragments]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,9 +257,3 @@ def _mesh_directories(found: LayerSet) -> Iterator[tuple[str, MeshInfo]]:
         except ObjectNotFoundError:
             info = MeshInfo(kind="legacy")
         yield "/".join([part for part in (layer.path, *parts) if part]), info
-
-
-def names_of(kinds: Sequence[ObjectKind]) -> str:
-    """Return a regular expression of the names of kinds of objects, as far as names tell the kind."""
-    names = [re.escape(name) for name, kind in KINDS_BY_NAME.items() if kind in kinds]
-    return "|".join([*names, *(f".*{re.escape(suffix)}" for suffix, kind in KINDS_BY_SUFFIX.items() if kind in kinds)])

@@ -8,29 +8,17 @@ begins with a dot is there, and no directory.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from precast import __version__
-from precast.hosting.configurations import Site, names_of
-from precast.precomputed.objects import (
-    ALLOWED_HEADERS,
-    ALLOWED_METHODS,
-    BINARY,
-    EXPOSED_HEADERS,
-    JSON,
-    ObjectKind,
-)
+from precast.hosting.configurations import Site
+from precast.precomputed.server_lines import Need, server_lines
 
 __all__ = ["TEXTS", "apache", "caddy", "nginx"]
 
-METHODS = ", ".join(ALLOWED_METHODS)
-REQUEST_HEADERS = ", ".join(ALLOWED_HEADERS)
-EXPOSED = ", ".join(EXPOSED_HEADERS)
-CACHE_DATA = ObjectKind.CHUNK.rule.cache_control()
-CACHE_REWRITTEN = ObjectKind.INFO.rule.cache_control()
-REWRITTEN = names_of([kind for kind in ObjectKind if not kind.rule.immutable])
-JSON_NAMES = names_of([kind for kind in ObjectKind if kind.rule.content_type == JSON])
-RANGED = names_of([kind for kind in ObjectKind if not kind.rule.whole])
+
+def _indented(lines: Sequence[str], depth: int = 1) -> list[str]:
+    return [f"{'    ' * depth}{line}" for line in lines]
 
 
 def _head(site: Site, server: str, steps: list[str]) -> str:
@@ -59,39 +47,34 @@ def nginx(site: Site) -> str:
             f"    ssl_certificate {folder}/fullchain.pem;",
             f"    ssl_certificate_key {folder}/privkey.pem;",
         ]
-    fragments = [f"    location ~ ^{path}/[0-9]+$ {{ gzip_static off; }}" for path in site.fragment_paths()]
+    told = server_lines("nginx", site.fragment_paths())
     lines = [
-        "map $uri $precast_cache {",
-        f'    default "{CACHE_DATA}";',
-        f'    "~/({REWRITTEN})$" "{CACHE_REWRITTEN}";',
-        "}",
+        *told[Need.CACHE_REWRITTEN],
         "server {",
         *listen,
         f"    server_name {site.host};",
         f"    root {site.root};",
         "",
         "    # pages of other origins may read all answers, errors too",
-        '    add_header Access-Control-Allow-Origin "*" always;',
-        f'    add_header Access-Control-Allow-Methods "{METHODS}" always;',
-        f'    add_header Access-Control-Allow-Headers "{REQUEST_HEADERS}" always;',
-        f'    add_header Access-Control-Expose-Headers "{EXPOSED}" always;',
-        "    add_header Cache-Control $precast_cache;",
-        "    if ($request_method = OPTIONS) { return 204; }",
+        *_indented(told[Need.ORIGIN]),
+        *_indented(told[Need.METHODS]),
+        *_indented(told[Need.REQUEST_HEADERS]),
+        *_indented(told[Need.EXPOSED]),
+        *_indented(told[Need.CACHE_DATA]),
+        *_indented(told[Need.PREFLIGHT]),
         "",
         "    # X.gz is sent as X with its encoding, inflated for clients without gzip; nothing is packed on the way",
-        "    gzip off;",
-        "    gzip_static always;",
-        "    gunzip on;",
+        *_indented(told[Need.UNPACKED]),
+        *_indented(told[Need.PACKED]),
+        *_indented(told[Need.INFLATED]),
         "",
         "    # no hidden files, no directories",
-        r"    location ~ /\. { return 404; }",
-        "    if (-d $request_filename) { return 404; }",
+        *_indented(told[Need.HIDDEN]),
+        *_indented(told[Need.DIRECTORIES]),
         "",
         "    # what is read by ranges is sent as it is",
-        f"    location ~ /({RANGED})$ {{ gzip_static off; }}",
-        *fragments,
-        f"    default_type {BINARY};",
-        f'    location ~ "/({JSON_NAMES})$" {{ default_type {JSON}; }}',
+        *_indented(told[Need.AS_IT_IS]),
+        *_indented(told[Need.TYPES]),
         "}",
     ]
     return _head(site, "nginx", steps) + "\n".join(lines) + "\n"
@@ -113,7 +96,7 @@ def apache(site: Site) -> str:
             f"    SSLCertificateFile {folder}/fullchain.pem",
             f"    SSLCertificateKeyFile {folder}/privkey.pem",
         ]
-    fragments = "".join(f"|^{path}/[0-9]+" for path in site.fragment_paths())
+    told = server_lines("apache", site.fragment_paths())
     lines = [
         *listen,
         f"<VirtualHost *:{site.port}>",
@@ -121,41 +104,29 @@ def apache(site: Site) -> str:
         f"    DocumentRoot {site.root}",
         *secure,
         f"    <Directory {site.root}>",
-        "        Require all granted",
+        *_indented(told[Need.PUBLIC], 2),
         "        Options FollowSymLinks",
         "        AllowOverride None",
         "    </Directory>",
         "",
         "    # pages of other origins may read all answers, errors too",
-        '    Header always set Access-Control-Allow-Origin "*"',
-        f'    Header always set Access-Control-Allow-Methods "{METHODS}"',
-        f'    Header always set Access-Control-Allow-Headers "{REQUEST_HEADERS}"',
-        f'    Header always set Access-Control-Expose-Headers "{EXPOSED}"',
-        f'    Header set Cache-Control "{CACHE_DATA}"',
-        f'    Header set Cache-Control "{CACHE_REWRITTEN}" "expr=%{{REQUEST_URI}} =~ m#/({REWRITTEN})(\\.gz)?$#"',
-        "    RewriteEngine On",
-        "    RewriteCond %{REQUEST_METHOD} =OPTIONS",
-        "    RewriteRule ^ - [R=204,L]",
+        *_indented(told[Need.ORIGIN]),
+        *_indented(told[Need.METHODS]),
+        *_indented(told[Need.REQUEST_HEADERS]),
+        *_indented(told[Need.EXPOSED]),
+        *_indented(told[Need.CACHE_DATA]),
+        *_indented(told[Need.CACHE_REWRITTEN]),
         "",
         "    # no hidden files, no directories",
-        r"    RewriteRule /\. - [R=404,L]",
-        "    RewriteCond %{DOCUMENT_ROOT}%{REQUEST_URI} -d",
-        "    RewriteRule ^ - [R=404,L]",
+        *_indented(told[Need.HIDDEN]),
+        *_indented(told[Need.DIRECTORIES]),
         "",
         "    # X.gz is sent as X with its encoding, inflated for clients without gzip; what is read by ranges is sent",
         "    # as it is; nothing is packed on the way",
-        "    SetEnv no-gzip 1",
-        "    AddEncoding gzip .gz",
-        f"    RewriteCond %{{REQUEST_URI}} !(/({RANGED}){fragments})$",
-        "    RewriteCond %{DOCUMENT_ROOT}%{REQUEST_URI}.gz -f",
-        "    RewriteRule ^(.+)$ $1.gz [L]",
-        '    <If "%{HTTP:Accept-Encoding} !~ /gzip/">',
-        "        SetOutputFilter INFLATE",
-        "    </If>",
-        f"    ForceType {BINARY}",
-        f'    <LocationMatch "/({JSON_NAMES})(\\.gz)?$">',
-        f"        ForceType {JSON}",
-        "    </LocationMatch>",
+        *_indented(told[Need.UNPACKED]),
+        *_indented(told[Need.PACKED]),
+        *_indented(told[Need.INFLATED]),
+        *_indented(told[Need.TYPES]),
         "</VirtualHost>",
     ]
     return _head(site, "Apache", steps) + "\n".join(lines) + "\n"
@@ -169,42 +140,30 @@ def caddy(site: Site) -> str:
         "Caddy cannot inflate X.gz for clients that do not take gzip; browsers do.",
     ]
     address = f"{site.scheme}://{site.host}" + (f":{site.port}" if site.port not in (80, 443) else "")
-    fragments = "".join(f"|^{path}/[0-9]+" for path in site.fragment_paths())
+    told = server_lines("caddy", site.fragment_paths())
+    hidden, refuse_hidden = told[Need.HIDDEN]
+    rewritten, cache_rewritten = told[Need.CACHE_REWRITTEN]
+    json_names, binary, json_type = told[Need.TYPES]
+    *packed, packed_header, packed_path = told[Need.PACKED]
     lines = [
         f"{address} {{",
         f"    root * {site.root}",
         "",
         "    # pages of other origins may read all answers, errors too",
         "    header {",
-        '        Access-Control-Allow-Origin "*"',
-        f'        Access-Control-Allow-Methods "{METHODS}"',
-        f'        Access-Control-Allow-Headers "{REQUEST_HEADERS}"',
-        f'        Access-Control-Expose-Headers "{EXPOSED}"',
+        *_indented(told[Need.ORIGIN], 2),
+        *_indented(told[Need.METHODS], 2),
+        *_indented(told[Need.REQUEST_HEADERS], 2),
+        *_indented(told[Need.EXPOSED], 2),
         "    }",
-        "    handle_errors {",
-        f'        header Cache-Control "{CACHE_REWRITTEN}"',
-        '        respond "{err.status_code}"',
-        "    }",
-        f"    @rewritten path_regexp /({REWRITTEN})$",
-        f"    @json path_regexp /({JSON_NAMES})$",
-        "    @options method OPTIONS",
-        r"    @hidden path_regexp /\.",
-        "    @packed {",
-        f"        not path_regexp (/({RANGED}){fragments})$",
-        "        file {path}.gz",
-        "    }",
+        *_indented(told[Need.CACHE_ERRORS]),
+        *_indented([rewritten, json_names, hidden, *packed]),
         "",
         "    # in this order",
         "    route {",
-        "        respond @options 204",
-        "        error @hidden 404",
-        f'        header Cache-Control "{CACHE_DATA}"',
-        f'        header @rewritten Cache-Control "{CACHE_REWRITTEN}"',
-        f'        header Content-Type "{BINARY}"',
-        f'        header @json Content-Type "{JSON}"',
+        *_indented([refuse_hidden, *told[Need.CACHE_DATA], cache_rewritten, binary, json_type], 2),
         "        # X.gz is sent as X with its encoding; what is read by ranges is sent as it is",
-        "        header @packed Content-Encoding gzip",
-        "        rewrite @packed {path}.gz",
+        *_indented([packed_header, packed_path], 2),
         "        file_server",
         "    }",
         "}",

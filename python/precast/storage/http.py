@@ -16,13 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from precast import __version__, kernels
-from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError, StorageError, UsageError
+from precast.errors import (
+    AccessDeniedError,
+    CertificateError,
+    FormatError,
+    ObjectNotFoundError,
+    StorageError,
+    UsageError,
+)
 from precast.storage.base import Attributes, ObjectStat, check_key
 
 if TYPE_CHECKING:
     import urllib3
 
-__all__ = ["HttpAnswer", "HttpClient", "HttpStore", "quote_key"]
+__all__ = ["LOOPBACK", "HttpAnswer", "HttpClient", "HttpStore", "decode_body", "quote_key"]
 
 MAX_BODY_BYTES = 1 << 32
 MAX_INFLATED_BYTES = 1 << 34
@@ -48,15 +55,18 @@ class HttpAnswer:
     status
         The status code.
     headers
-        Names in lower case.
+        Names in lower case; the values of one that is there several times are joined by commas.
     body
         The bytes as they were sent, still encoded as ``content-encoding`` says.
+    whole
+        Whether that is all of them.
     """
 
     url: str
     status: int
     headers: Mapping[str, str]
     body: bytes
+    whole: bool = True
 
 
 class HttpClient:
@@ -67,26 +77,48 @@ class HttpClient:
     retries
         How often a request is sent again after a lost connection or a status that stands for "later"; pauses grow from
         0.3 s on.
+    timeout_s
+        How long a server may be silent.
+    follow
+        Whether redirections are followed; otherwise they are answers like any other.
     """
 
-    def __init__(self, *, retries: int = 4, timeout_s: float = READ_TIMEOUT_S) -> None:
+    def __init__(self, *, retries: int = 4, timeout_s: float = READ_TIMEOUT_S, follow: bool = True) -> None:
         self.retries = retries
         self.timeout_s = timeout_s
+        self.follow = follow
         self._pools: dict[str, urllib3.PoolManager] = {}
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _client, (self.retries, self.timeout_s)
+        return _client, (self.retries, self.timeout_s, self.follow)
 
     def request(
-        self, method: str, url: str, headers: Mapping[str, str] | None = None, *, limit: int = MAX_BODY_BYTES
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        limit: int = MAX_BODY_BYTES,
+        cut: bool = False,
     ) -> HttpAnswer:
         """Send a request and return the answer, whatever its status.
 
+        Parameters
+        ----------
+        method, url, headers
+            The request.
+        limit
+            Bytes that the body may have.
+        cut
+            Return the first ``limit`` bytes of a longer body, and do not wait for the rest.
+
         Raises
         ------
+        CertificateError
+            If the server's certificate is not valid for its host.
         StorageError
-            If there is no answer, or it ends before its end, or is longer than ``limit`` bytes.
+            If there is no answer, or it ends before its end, or is longer than it may be.
         UsageError
             If the address is none.
         """
@@ -96,21 +128,21 @@ class HttpClient:
         for left in range(self.retries, -1, -1):
             try:
                 answer = self._pool(url).request(
-                    method, url, headers=sent, preload_content=False, decode_content=False, redirect=True
+                    method, url, headers=sent, preload_content=False, decode_content=False, redirect=self.follow
                 )
             except (urllib3.exceptions.LocationValueError, urllib3.exceptions.URLSchemeUnknown) as error:
                 raise UsageError(f"{url} is not an address: {error}", where=url) from None
             except urllib3.exceptions.HTTPError as error:
                 raise _no_answer(url, error, self.timeout_s) from None
             try:
-                body = _body(answer, url, limit)
+                body, whole = _body(answer, url, limit, cut=cut)
                 break
             except urllib3.exceptions.HTTPError as error:  # a connection that was lost half-way
                 if not left:
                     raise _no_answer(url, error, self.timeout_s) from None
         landed = urllib.parse.urljoin(url, answer.geturl() or url)
-        lower = {name.lower(): value for name, value in answer.headers.items()}
-        return HttpAnswer(url=landed, status=int(answer.status), headers=lower, body=body)
+        lower = {name.lower(): value for name, value in answer.headers.itermerged()}
+        return HttpAnswer(url=landed, status=int(answer.status), headers=lower, body=body, whole=whole)
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         import urllib3
@@ -140,21 +172,23 @@ class HttpClient:
             return self._pools[proxy]
 
 
-def _body(answer: urllib3.BaseHTTPResponse, url: str, limit: int) -> bytes:
-    """Read an answer to its end; one that ends before its end raises an error of the library."""
+def _body(answer: urllib3.BaseHTTPResponse, url: str, limit: int, *, cut: bool) -> tuple[bytes, bool]:
+    """Read an answer to its end and tell whether it was; one that ends too early raises an error of the library."""
     pieces, size = [], 0
-    for piece in answer.stream(1 << 20, decode_content=False):
+    for piece in answer.stream(min(1 << 20, limit + 1), decode_content=False):
         pieces.append(piece)
         size += len(piece)
         if size > limit:
             answer.close()
+            if cut:
+                return b"".join(pieces)[:limit], False
             raise StorageError(f"{url} sends more than {limit} bytes", where=url)
     answer.release_conn()
-    return b"".join(pieces)
+    return b"".join(pieces), True
 
 
-def _client(retries: int, timeout_s: float) -> HttpClient:
-    return HttpClient(retries=retries, timeout_s=timeout_s)
+def _client(retries: int, timeout_s: float, follow: bool) -> HttpClient:
+    return HttpClient(retries=retries, timeout_s=timeout_s, follow=follow)
 
 
 def _proxy(scheme: str, host: str) -> str:
@@ -182,8 +216,18 @@ def _no_answer(url: str, error: Exception, timeout_s: float) -> StorageError:
     if isinstance(cause, urllib3.exceptions.TimeoutError):
         return StorageError(f"{url}: nothing came for {timeout_s:g} s", hint="try again later", where=url)
     if isinstance(cause, urllib3.exceptions.SSLError):
-        return StorageError(f"{host}: {cause}", hint="check the certificate of the server", where=url)
+        return _not_secure(url, host, cause)
     return StorageError(f"{url} could not be read: {cause}", where=url)
+
+
+def _not_secure(url: str, host: str, error: Exception) -> StorageError:
+    import ssl
+
+    reason = error.args[0] if error.args else None
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        text = f"{host}: the certificate is not valid: {reason.verify_message}"
+        return CertificateError(text, hint="renew it, with its whole chain; certbot does", where=url)
+    return StorageError(f"{host}: {error}", hint="check that the server speaks https at this port", where=url)
 
 
 class HttpStore:
@@ -242,7 +286,7 @@ class HttpStore:
         answer = self.client.request("GET", url, {"Accept-Encoding": "gzip"})
         if answer.status != 200:
             raise _refusal(answer, url, key)
-        return _decode(answer, key)
+        return decode_body(answer, key)
 
     def _range(self, key: str, start: int, stop: int | None) -> bytes:
         if stop is not None and stop <= start:
@@ -332,14 +376,20 @@ def _refusal(answer: HttpAnswer, url: str, key: str) -> AccessDeniedError | Obje
     return StorageError(f"{url}: the server answers with status {answer.status}", where=key)
 
 
-def _decode(answer: HttpAnswer, key: str) -> bytes:
-    """Undo the content encoding; of those that are not asked for, what stores send all the same."""
+def decode_body(answer: HttpAnswer, key: str, limit: int = MAX_INFLATED_BYTES) -> bytes:
+    """Undo the content encoding; of those that are not asked for, what stores send all the same.
+
+    Raises
+    ------
+    StorageError
+        If the body is not what the header says, or becomes longer than ``limit`` bytes.
+    """
     encoding = answer.headers.get("content-encoding", "identity").strip().lower()
     try:
         if encoding in ("identity", ""):
             return answer.body
         if encoding in ("gzip", "x-gzip"):
-            return kernels.gzip_decompress(answer.body, MAX_INFLATED_BYTES)
+            return kernels.gzip_decompress(answer.body, limit)
         if encoding in ("br", "zstd", "deflate"):
             import imagecodecs
 
@@ -348,7 +398,10 @@ def _decode(answer: HttpAnswer, key: str) -> bytes:
                 "zstd": imagecodecs.zstd_decode,
                 "deflate": imagecodecs.zlib_decode,
             }
-            return bytes(decoders[encoding](answer.body))
+            data = bytes(decoders[encoding](answer.body))
+            if len(data) > limit:
+                raise FormatError(f"becomes more than {limit} bytes")
+            return data
     except (FormatError, RuntimeError, ValueError) as error:
         raise StorageError(f"{answer.url} is not the {encoding} that its header says: {error}", where=key) from None
     raise StorageError(f"{answer.url} has the content encoding {encoding!r}, which precast does not know", where=key)

@@ -22,6 +22,7 @@ from precast.dataset.members import read_list
 from precast.errors import DestinationExistsError, UsageError
 from precast.execution.memory import peak_rss_bytes
 from precast.execution.progress import NoProgress, Progress
+from precast.execution.workdir import BUILD_LEDGER
 from precast.findings import Finding
 from precast.hosting.link import LinkOptions, link
 from precast.hosting.server import DEFAULT_PORT
@@ -41,7 +42,6 @@ from precast.workflows.per_source import PerSource
 
 __all__ = ["BuildOptions", "BuildSummary", "BuiltLayer", "build"]
 
-LEDGER = ".precast/build.json"
 KINDS = ("image", "segmentation")
 _OF_MESHES = ("max_error", "min_voxels", "csv")
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".btf", ".npy")
@@ -444,7 +444,7 @@ class _Work:
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
-            value = json.loads((self.root / LEDGER).read_bytes())
+            value = json.loads((self.root / BUILD_LEDGER).read_bytes())
         except (OSError, ValueError):
             return {}  # all is made again, or refused where something is
         if not isinstance(value, dict) or not all(isinstance(one, dict) for one in value.values()):
@@ -453,7 +453,7 @@ class _Work:
 
     def _note(self, name: str, **steps: Any) -> None:
         self._done[name] |= steps
-        self._store.write(LEDGER, json.dumps(self._done, indent=1).encode(), Attributes(content_type=JSON))
+        self._store.write(BUILD_LEDGER, json.dumps(self._done, indent=1).encode(), Attributes(content_type=JSON))
 
 
 def _result(target: Path) -> str | None:
