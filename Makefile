@@ -18,7 +18,7 @@ picture: demo
 
 test: $(STAMP)
 	cargo test --workspace --profile quick --locked --quiet
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 check: $(STAMP)
 	cargo fmt --all --check

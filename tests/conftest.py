@@ -48,8 +48,13 @@ def blobs(shape: tuple[int, int, int], seed: int = 0, count: int = 12, dtype: An
     """Return labels ``(z, y, x)`` of touching, irregular regions with 0 between some of them."""
     rng = np.random.default_rng(seed)
     points = rng.random((count, 3)) * np.array(shape)
-    grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), -1)[..., None, :]
-    nearest = (((grid - points) / (1 + rng.random((count, 1)))) ** 2).sum(-1).argmin(-1)
+    sizes = 1 + rng.random(count)
+    nearest, least = np.zeros(shape, np.intp), np.full(shape, np.inf)
+    for number, (point, size) in enumerate(zip(points, sizes, strict=True)):
+        z, y, x = (((np.arange(n) - at) / size) ** 2 for n, at in zip(shape, point, strict=True))
+        distance = z[:, None, None] + y[:, None] + x
+        closer = distance < least
+        nearest[closer], least[closer] = number, distance[closer]
     ids = rng.integers(1, 2**31, count).astype(dtype)
     ids[0] = 0
     return np.asarray(ids[nearest])

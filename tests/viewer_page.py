@@ -44,6 +44,8 @@ TOKEN = "test"
 WIDTH, HEIGHT = 900, 700
 PANEL_HEIGHT = 654
 """What the bars above leave."""
+BORDER = 2
+"""The frame of a panel."""
 SETTLE_S = 120
 OVERLAYS = """
 .neuroglancer-display-dimensions-widget, .neuroglancer-data-panel-layout-controls, .perspective-panel-show-slice-views {
@@ -114,10 +116,10 @@ class Viewer:
         """
         deadline = time.monotonic() + SETTLE_S
         quiet, seen = 0, -1
-        while quiet < 4:
+        while quiet < 5:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the viewer is not ready after {SETTLE_S} s; {self.problems or 'no problems told'}")
-            self.page.wait_for_timeout(250)
+            self.page.wait_for_timeout(100)
             ready = self.page.evaluate("() => window.viewer !== undefined && window.viewer.isReady()")
             quiet = quiet + 1 if ready and len(self.requests) == seen else 0
             seen = len(self.requests)
@@ -152,6 +154,17 @@ class Viewer:
             page[round(box["y"]) : round(box["y"] + box["height"]), round(box["x"]) : round(box["x"] + box["width"])]
             for box in sorted(boxes, key=lambda box: (box["y"], box["x"]))
         ]
+
+    def outline(self, path: Path) -> npt.NDArray[np.uint8]:
+        """Show meshes alone, along z and without perspective; save the page and return the pixels of the panel."""
+        self.page.evaluate(
+            """() => {
+                window.viewer.layout.restoreState({ type: "3d", orthographicProjection: true });
+                window.viewer.showPerspectiveSliceViews.value = false;
+            }"""
+        )
+        (panel,) = self.panels(path)
+        return panel[BORDER:-BORDER, BORDER:-BORDER]
 
 
 def _client() -> Path:
@@ -201,7 +214,8 @@ def _handler(data: Path, client: Path, log: list[Request], over: threading.Event
                 self._answer(HTTPStatus.NOT_FOUND)
                 return
             body = path.read_bytes()
-            headers = {"Content-Type": TYPES.get(path.suffix, "application/octet-stream"), "Cache-Control": "no-store"}
+            headers = {"Content-Type": TYPES.get(path.suffix, "application/octet-stream")}
+            headers["Cache-Control"] = "no-store" if logged else "max-age=600"
             wanted, status, start, size = self.headers.get("Range"), HTTPStatus.OK, 0, len(body)
             if wanted:
                 first, _, last = wanted.removeprefix("bytes=").partition("-")

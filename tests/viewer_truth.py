@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ SIZE = (64, 48, 40)
 VOXEL_NM = (16, 16, 20)
 PLANES = ((0, 1, 1), (0, 2, 1), (2, 1, -1))
 """Axis to the right and axis down of the slice panels, as they follow each other in the window; z runs to the left."""
+
+OUTLINE = 0.005
+"""Most of the outline of meshes that may differ: edges of pixels, and the bevels that marching cubes make."""
 
 
 def grid() -> tuple[Any, Any, Any]:
@@ -43,18 +46,22 @@ def write(folder: Path, data: npt.NDArray[Any], kind: str, **options: Any) -> No
 
 
 def seen_voxels(
-    panel: Pixels, plane: tuple[int, int, int], state: dict[str, Any]
-) -> Iterator[tuple[Pixels, list[int]]]:
-    """Yield pixels well inside of voxels, with the voxel x, y, z, from 0, that is to be seen there."""
+    panel: Pixels, plane: tuple[int, int, int], state: dict[str, Any], offset: Sequence[int] = OFFSET
+) -> tuple[Pixels, npt.NDArray[np.intp]]:
+    """Return all pixels well inside of voxels, and the voxel (x, y, z), from 0, that is to be seen at each.
+
+    Two neighbours tell half a voxel from none only on one side of their border, so none may be left out.
+    """
     right, down, sign = plane
     height, width = panel.shape[:2]
-    for row in range(3, height, 7):
-        for column in range(3, width, 7):
-            place = [float(at) for at in state["position"]]
-            for axis, pixels in ((right, sign * (column + 0.5 - width / 2)), (down, row + 0.5 - height / 2)):
-                place[axis] += pixels * state["crossSectionScale"] * min(VOXEL_NM) / VOXEL_NM[axis]
-            if all(abs(place[axis] % 1 - 0.5) < 0.3 for axis in (right, down)):
-                yield panel[row, column], [int(np.floor(at)) - low for at, low in zip(place, OFFSET, strict=True)]
+    row, column = np.mgrid[0:height, 0:width]
+    place = [np.full(row.shape, float(at)) for at in state["position"]]
+    for axis, pixels in ((right, sign * (column + 0.5 - width / 2)), (down, row + 0.5 - height / 2)):
+        place[axis] += pixels * state["crossSectionScale"] * min(VOXEL_NM) / VOXEL_NM[axis]
+    well_inside = np.logical_and(*(abs(place[axis] % 1 - 0.5) < 0.35 for axis in (right, down)))
+    voxels = np.stack([np.floor(at) - low for at, low in zip(place, offset, strict=True)], axis=-1).astype(np.intp)
+    within = well_inside & (voxels >= 0).all(axis=-1) & (voxels < SIZE).all(axis=-1)
+    return panel[within], voxels[within]
 
 
 def slices(panels: list[Pixels]) -> list[Pixels]:
@@ -70,15 +77,39 @@ def hash_colour(segment: int) -> npt.NDArray[np.float64]:
     return np.array([int(text[at : at + 2], 16) for at in (1, 3, 5)], np.float64)
 
 
-def wrong_share(panels: list[Pixels], state: dict[str, Any], expected: npt.NDArray[np.float64]) -> float:
+def wrong_share(
+    panels: list[Pixels],
+    state: dict[str, Any],
+    expected: npt.NDArray[np.float64],
+    offset: Sequence[int] = OFFSET,
+    tolerance: float = 3,
+) -> float:
     """Return the share of looked-at pixels that differ from what an array (z, y, x, RGB) says."""
     wrong = total = 0
     for panel, plane in zip(slices(panels), PLANES, strict=True):
-        in_panel = 0
-        for colour, (x, y, z) in seen_voxels(panel, plane, state):
-            if 0 <= x < SIZE[0] and 0 <= y < SIZE[1] and 0 <= z < SIZE[2]:
-                wrong += int(np.abs(colour - expected[z, y, x]).max() > 3)
-                in_panel += 1
-        assert in_panel > 200
-        total += in_panel
+        colours, voxels = seen_voxels(panel, plane, state, offset)
+        x, y, z = voxels.T
+        wrong += int((np.abs(colours - expected[z, y, x]).max(axis=-1) > tolerance).sum())
+        total += len(colours)
+        assert len(colours) > 10_000
     return wrong / total
+
+
+def silhouette_share(
+    panel: Pixels, state: dict[str, Any], solid: npt.NDArray[np.bool_], offset: Sequence[int] = OFFSET
+) -> float:
+    """Return how much what a 3-D panel shows differs from the shadow of voxels (z, y, x), as a share of that.
+
+    The panel looks along z without perspective, and shows nothing but meshes.
+    """
+    height, width = panel.shape[:2]
+    inside, at = [], []
+    for axis, length, voxels in ((1, height, solid.shape[1]), (0, width, solid.shape[2])):
+        pixels = np.arange(length) + 0.5 - length / 2
+        place = np.floor(state["position"][axis] - offset[axis] + pixels * state["projectionScale"] / height).astype(
+            int
+        )
+        inside.append((place >= 0) & (place < voxels))
+        at.append(np.clip(place, 0, voxels - 1))
+    shadow = inside[0][:, None] & inside[1][None] & np.asarray(solid.any(axis=0))[at[0]][:, at[1]]
+    return float(((panel.max(axis=-1) > 20) != shadow).sum() / shadow.sum())

@@ -19,10 +19,7 @@ import pytest
 
 import precast
 import viewer_page
-import web_server
-from precast import LinkOptions
 from precast.hosting.addresses import encode_state
-from precast.hosting.configurations import HostingOptions, configure_hosting
 from precast.hosting.frame import WINDOW
 from viewer_page import Viewer
 from viewer_truth import OFFSET, SIZE, VOXEL_NM, grid, hash_colour, slices, some_labels, write, wrong_share
@@ -143,37 +140,6 @@ def test_colours_of_several_channels(page: Viewer, tmp_path: Path, pictures: Pat
     )
     assert wrong_share(panels, made.state, 255.0 * np.stack([magenta, green, magenta], axis=-1)) == 0
     assert page.problems == []
-
-
-def test_data_on_a_web_server_with_the_printed_configuration(tmp_path: Path, page: Viewer, pictures: Path) -> None:
-    """Another origin, files packed on the disk, meshes read by ranges: as it is in a laboratory."""
-    web_server.need_server("nginx")
-    x, y, z = grid()
-    labels = some_labels()
-    resolution, offset = (",".join(map(str, vector)) for vector in (VOXEL_NM, OFFSET))
-    options = precast.ConvertOptions(
-        kind="segmentation", resolution=resolution, offset=offset, scales=1, unsharded=True
-    )
-    out = tmp_path / "srv" / "out"
-    precast.convert(labels, out / "cells", options)
-    precast.mesh(out / "cells", precast.MeshOptions(unsharded=True))
-    rgb = np.stack([x * 4, y * 5, z * 6]).astype(np.uint8)
-    write(out / "photo", rgb, "image")
-    port = web_server.free_port()
-    base_url = f"http://127.0.0.1:{port}"
-    text = configure_hosting("nginx", out, HostingOptions(url=base_url, root=tmp_path / "srv")).text
-    with web_server.running("nginx", tmp_path / "run", text, port):
-        made = precast.link(f"{base_url}/out/cells", f"{base_url}/out/photo", options=LinkOptions(viewer=page.client))
-        page.open(made.url)
-        panels = page.panels(pictures / "link-nginx.png")
-        assert page.problems == []
-    colour = np.moveaxis(rgb, 0, -1).astype(np.float64)
-    expected = colour.copy()
-    for one in (7, 2**63 + 5, 99):
-        expected[labels == one] = 0.5 * colour[labels == one] + 0.5 * hash_colour(one)
-    assert wrong_share(panels, made.state, expected) == 0
-    solid = panels[2].astype(int)
-    assert (solid.max(axis=-1) - solid.min(axis=-1) > 60).sum() > 2000
 
 
 def test_skeletons_and_annotations(page: Viewer, tmp_path: Path, pictures: Path) -> None:

@@ -27,7 +27,6 @@ import viewer_page
 from precast.cli.main import run
 from precast.errors import StorageError
 from precast.hosting.frame import WINDOW
-from precast.hosting.server import ServeOptions
 from viewer_truth import OFFSET, VOXEL_NM, grid, hash_colour, some_labels, write, wrong_share
 
 Pixels = npt.NDArray[np.uint8]
@@ -105,25 +104,6 @@ def test_everything_comes_from_one_port_and_is_where_it_belongs(out: Path, pictu
     assert wrong_share(panels, view.state, changed) > 0.02
     assert wrong_share(panels, view.state, np.roll(expected, 1, axis=2)) > 0.02
     assert wrong_share(panels, view.state, expected[:, :, ::-1]) > 0.2
-    assert hues(panels[2]).sum() > 2000
-
-
-def test_files_packed_on_the_disk_and_meshes_of_the_older_format(tmp_path: Path, pictures: Path) -> None:
-    x, y, z = grid()
-    rgb, labels = np.stack([x * 4, y * 5, z * 6]).astype(np.uint8), some_labels()
-    write(tmp_path / "photo", rgb, "image", unsharded=True)
-    write(tmp_path / "cells", labels, "segmentation", unsharded=True)
-    precast.mesh(tmp_path / "cells", precast.MeshOptions(format="legacy"))
-    serving = ServeOptions(port=0, private=True)
-    places = (tmp_path / "cells", tmp_path / "photo")
-    with precast.view(*places, serving=serving) as view, viewer_page.open_page(WINDOW) as page:
-        page.open(view.url)
-        panels = page.panels(pictures / "view-unsharded.png")
-        assert page.problems == []
-    expected = np.moveaxis(rgb, 0, -1).astype(np.float64)
-    for one in (7, 2**63 + 5, 99):
-        expected[labels == one] = 0.5 * expected[labels == one] + 0.5 * hash_colour(one)
-    assert wrong_share(panels, view.state, expected) == 0
     assert hues(panels[2]).sum() > 2000
 
 

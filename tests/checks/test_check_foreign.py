@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import precast
 from mesh_files import BOX, make_object, write_dataset, write_legacy
 from precast.checks import Report, check
 from precast.findings import Severity
+from written_by_others import FOLDER, VOXELS
 
 SIZE = (100, 70, 50)
 
@@ -179,8 +181,8 @@ def test_open_surfaces_of_others_are_a_warning(tmp_path: Path) -> None:
     assert no_errors(check(path)) == {"PC331"}
 
 
-def test_neuroglancer_scripts_lay_chunks_in_folders_too(tmp_path: Path) -> None:
-    """They write what they do not know, such as a comment in info; the format lets everybody do so."""
+def test_unknown_keys_and_files(tmp_path: Path) -> None:
+    """Others write what they do not know, such as a comment in info; the format lets everybody do so."""
     path = older_workflow(tmp_path / "v")
     info = json.loads((path / "info").read_text())
     info["scales"][0]["comment"] = "x"
@@ -221,3 +223,79 @@ def test_chunks_that_precast_does_not_write(tmp_path: Path, labels: Any) -> None
     ts.open(spec, create=True).result().write(data).result()
     assert no_errors(check(tmp_path / "v")) == set()
     np.testing.assert_array_equal(precast.open(tmp_path / "v").scales[0][...], data[..., 0].T)
+
+
+# ---- what igneous and neuroglancer-scripts wrote, as it is
+
+
+REMARKS = {
+    # meshes are cut into cells without joining the cuts, and what they were made from stays beside them
+    "igneous/cells_sharded": {"PC331", "PC721"},
+    "igneous/grey_brotli": {"PC209"},
+    "neuroglancer_scripts/cells_in_folders": {"PC212"},
+}
+NOT_READ = {"igneous/grey_brotli", "neuroglancer_scripts/cells_in_folders"}
+"""Layouts that precast names, but does not read."""
+BROKEN = "neuroglancer_scripts/cells_sharded_zlib"
+OTHERS = sorted(set(VOXELS) - {BROKEN})
+
+
+def test_they_were_written_by_the_peers_of_the_benchmarks() -> None:
+    versions = json.loads((FOLDER / "versions.json").read_text())
+    pinned = (Path(__file__).parents[2] / "bench" / "peers.txt").read_text()
+    assert {f"{name}=={version}" for name, version in versions.items()} <= set(pinned.splitlines())
+    assert set(versions) == {"igneous-pipeline", "neuroglancer-scripts"}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_others_wrote_is_not_called_wrong(name: str) -> None:
+    report = check(FOLDER / name)
+    assert no_errors(report) == REMARKS.get(name, set())
+    for scale in report.datasets[0].scales:
+        assert scale.stored == scale.chunks or name in NOT_READ
+        assert scale.decoded == (0 if name in NOT_READ else scale.chunks)
+
+
+@pytest.mark.parametrize("name", sorted(set(OTHERS) - NOT_READ))
+def test_what_others_wrote_is_read(name: str) -> None:
+    voxels, start = VOXELS[name]
+    volume = precast.open(FOLDER / name)
+    fine = volume.scales[0]
+    assert fine.box.start == start
+    found = fine[...]
+    assert found.dtype == voxels.dtype
+    lossy = fine.info.encoding == "jpeg"
+    np.testing.assert_allclose(found.astype(float), voxels.astype(float), atol=3 if lossy else 0)
+    for scale in volume.scales[1:]:
+        coarse = scale[...].astype(voxels.dtype)
+        pairs = [n for small, large in zip(coarse.shape, voxels.shape, strict=True) for n in (small, large // small)]
+        cells = voxels.reshape(pairs).transpose(0, 2, 4, 1, 3, 5).reshape(*coarse.shape, -1)
+        if name.endswith(("cells", "sharded")):
+            assert (cells == coarse[..., None]).any(axis=-1).all()
+        else:
+            slack = 10 if lossy else 0
+            assert (coarse >= cells.min(axis=-1).astype(float) - slack).all()
+            assert (coarse <= cells.max(axis=-1).astype(float) + slack).all()
+
+
+@pytest.mark.parametrize("name", ["igneous/cells", "igneous/cells_sharded", "neuroglancer_scripts/cells"])
+def test_meshes_that_others_wrote_are_read(name: str) -> None:
+    """The box of the vertices is that of the voxels: 64-bit ids, several cells, and the transform are understood."""
+    labels, start = VOXELS[name]
+    meshes = precast.open(FOLDER / name).meshes
+    for one in (7, 99, 2**53 + 7):
+        where = np.argwhere(labels == one)[:, ::-1]
+        low, high = where.min(axis=0) + start, where.max(axis=0) + 1 + start
+        vertices = meshes[one].read(0).vertices / (16, 16, 20)
+        np.testing.assert_allclose(vertices.min(axis=0), low, atol=0.02)
+        np.testing.assert_allclose(vertices.max(axis=0), high, atol=0.02)
+
+
+def test_shards_with_the_header_of_zlib_are_wrong() -> None:
+    """neuroglancer-scripts promise gzip and write zlib's format; TensorStore does not read it either."""
+    report = check(FOLDER / BROKEN)
+    assert {finding.code for finding in report.findings} == {"PC221"}
+    assert not report.ok
+    spec = {"driver": "neuroglancer_precomputed", "kvstore": {"driver": "file", "path": f"{FOLDER / BROKEN}/"}}
+    with pytest.raises(Exception, match=re.compile("gzip|zlib|header", re.IGNORECASE)):
+        ts.open(spec).result().read().result()

@@ -45,6 +45,11 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> SmallBlocks:
     return SmallBlocks(monkeypatch)
 
 
+def few_chunks(size: tuple[int, ...], chunk: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a size of at most 8 chunks along each axis: many blocks, but not thousands of files."""
+    return tuple(min(length, 8 * step) for length, step in zip(size, chunk, strict=True))
+
+
 vectors = st.tuples(*[st.integers(1, 70)] * 3)
 offsets = st.one_of(st.just((0, 0, 0)), st.tuples(*[st.integers(-50, 50)] * 3))
 chunks = st.sampled_from([(8, 8, 8), (16, 8, 4), (5, 7, 3), (64, 64, 64), (10, 9, 11)])
@@ -68,6 +73,7 @@ factors = st.one_of(
 def test_labels_any_shape_offset_and_factor(
     size, offset, chunk, steps, dtype, sharded, room, seed, tmp_path_factory, small_blocks
 ) -> None:
+    size = few_chunks(size, chunk)
     labels = random_volume(size[::-1], dtype, seed, labels=True)
     path = tmp_path_factory.mktemp("labels") / "v"
     options = ConvertOptions(
@@ -99,6 +105,7 @@ def test_labels_any_shape_offset_and_factor(
 def test_images_any_dtype_and_method(
     size, offset, chunk, steps, dtype, channels, method, sharded, seed, tmp_path_factory, small_blocks
 ) -> None:
+    size = few_chunks(size, chunk)
     image = random_volume((channels, *size[::-1]), dtype, seed, labels=False)
     path = tmp_path_factory.mktemp("image") / "v"
     options = ConvertOptions(
