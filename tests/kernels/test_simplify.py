@@ -269,7 +269,7 @@ def test_the_bound_costs_few_faces(connectomics: Path) -> None:
     for block in (labels[:, :, :128], labels[:, :, 128:]):
         surface = precast.extract_surface((block == 25024949).astype(np.uint32))[1]
         positions = np.rint(surface.vertices * 16).astype(np.int32)
-        given = {"unit_nm": (2.0, 2.0, 2.5), "max_rms_nm": 20.0, "patch": 32, "snap": (2, 2, 2)}
+        given: dict[str, Any] = {"unit_nm": (2.0, 2.0, 2.5), "max_rms_nm": 20.0, "patch": 32, "snap": (2, 2, 2)}
         faces = surface.faces.astype(np.uint32)
         full += len(faces)
         free += len(kernels.simplify_mesh(positions, faces, max_error_nm=np.inf, **given)[1])
