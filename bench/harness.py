@@ -8,6 +8,7 @@ repeats are kept.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib.metadata
 import os
@@ -28,6 +29,7 @@ __all__ = [
     "Side",
     "dataset_size",
     "environment",
+    "keep_memory",
     "measure",
     "run_child",
     "run_children",
@@ -109,6 +111,18 @@ class Case:
     triangles: int = 0
     floors: Mapping[str, float] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def keep_memory() -> None:
+    """Let this process keep what its sides free, where the C library is glibc.
+
+    Otherwise every large array is of new pages, and on a virtual machine whose host takes free pages back supplying
+    them takes longer than the work itself, or not, as the host pleases.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-4, 0)  # M_MMAP_MAX: no pages of their own for large arrays
+        libc.mallopt(-1, -1)  # M_TRIM_THRESHOLD: none given back
 
 
 def measure(case: Case, repeats: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.harness import REPOSITORY, Case, environment, measure
+from bench.harness import REPOSITORY, Case, environment, keep_memory, measure
 
 __all__ = ["main"]
 
@@ -49,6 +49,7 @@ def _run(suite: str, options: argparse.Namespace, scratch: Path) -> list[dict[st
     cases: Callable[..., Iterable[Case]]
     run: Callable[..., list[dict[str, Any]]]
     if suite in ("kernels", "meshing"):
+        keep_memory()
         if suite == "kernels":
             from bench.kernels import cases
         else:
