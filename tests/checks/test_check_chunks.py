@@ -12,9 +12,11 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+from imagecodecs import brotli_encode
 
 import precast
 from precast.checks import CheckOptions, Report, ScaleReport, catalogue, check
+from precast.errors import FormatError
 from precast.findings import Severity
 from precast.geometry import Vec3
 from precast.precomputed.codecs import codec_of_scale
@@ -291,9 +293,28 @@ def test_a_chunk_of_another_grid(foreign: Path) -> None:
 
 
 def test_chunks_in_brotli(foreign: Path) -> None:
-    for file in (foreign / COARSE).iterdir():
-        file.rename(file.with_suffix(".br"))
-    assert codes(foreign) == ["PC209"]
+    for file in list((foreign / COARSE).iterdir()):
+        file.with_suffix(".br").write_bytes(brotli_encode(gzip.decompress(file.read_bytes())))
+        file.unlink()
+    report = check(foreign)
+    assert {finding.code for finding in report.findings} == {"PC209"}
+    assert "brotli" in report.findings[0].message
+    coarse = only_scale(report, 1)
+    assert coarse.stored == coarse.decoded == coarse.chunks
+    assert coarse.pyramid is not None
+    spoiled = next((foreign / COARSE).iterdir())
+    spoiled.write_bytes(spoiled.read_bytes()[:-5])
+    assert codes(foreign) == ["PC209", "PC230"]
+
+
+def test_chunks_packed_as_nobody_reads_them(foreign: Path) -> None:
+    for file in list((foreign / COARSE).iterdir()):
+        file.rename(file.with_suffix(".zstd"))
+    report = check(foreign)
+    assert {finding.code for finding in report.findings} == {"PC209"}
+    assert only_scale(report, 1).decoded == 0
+    with pytest.raises(FormatError, match=r"for example .*\.zstd"):
+        precast.open(foreign).scales[1][:]
 
 
 def test_chunks_in_a_folder_per_axis(foreign: Path) -> None:
@@ -304,7 +325,10 @@ def test_chunks_in_a_folder_per_axis(foreign: Path) -> None:
     report = check(foreign)
     assert [finding.code for finding in report.findings] == ["PC212"]
     assert "12 chunks" in report.findings[0].message
-    assert only_scale(report).stored == 12
+    assert only_scale(report).stored == only_scale(report).decoded == 12
+    for file in list((foreign / FINE).rglob("*.gz")):
+        shutil.copy(file, foreign / FINE / file.relative_to(foreign / FINE).as_posix().replace("/", "_"))
+    assert codes(foreign) == ["PC205", "PC212"]
 
 
 def test_a_scale_without_chunks(foreign: Path) -> None:

@@ -17,6 +17,7 @@ import imagecodecs
 import neuroglancer
 import numpy as np
 import pytest
+from imagecodecs import brotli_encode
 from neuroglancer.write_annotations import AnnotationWriter
 
 import precast
@@ -207,6 +208,14 @@ def without_suffix(request: Request, reply: Reply) -> None:
         replaced(200, gzip.compress(b"chunk"))(reply)
 
 
+def only_brotli(request: Request, reply: Reply) -> None:
+    """Chunks are there as X.br alone."""
+    if request.path.endswith(("-32_0-32_0-32", "-32_0-32_0-32.gz")) or reply.headers.get("Content-Encoding") == "gzip":
+        replaced(404)(reply)
+    elif request.path.endswith("-32_0-32_0-32.br"):
+        replaced(200, bytes(brotli_encode(b"chunk")))(reply)
+
+
 def redirected(request: Request, reply: Reply) -> None:
     if request.path.startswith("/data/") and request.method == "GET" and reply.status == 200:
         replaced(302, Location=f"/other{request.path}")(reply)
@@ -312,6 +321,7 @@ CASES: list[tuple[str, str, str, Fault]] = [
     ("PC935", "a redirection to no address", "files", on("/8_8_8/32-64", replaced(302, Location="http://[::"))),
     ("PC935", "chunks fail", "files", on("/8_8_8/32-64", replaced(500))),
     ("PC936", "X.gz is not X", "files", without_suffix),
+    ("PC936", "X.br is not X", "files", only_brotli),
     ("PC940", "no ranges", "shards", ignored),
     ("PC940", "no ranges of fragments", "files", ignored),
     ("PC941", "ranges are cut", "shards", with_status(206, half)),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from imagecodecs import brotli_encode
 
 from precast.checks import ScaleReport, catalogue, check
 from precast.findings import Severity
@@ -141,9 +142,10 @@ def test_values_that_share_bytes(dataset: Path, values: dict[str, Minishards]) -
     assert look(dataset)[0] == ["PC225"]
 
 
-def test_shards_that_are_gzipped(dataset: Path) -> None:
+@pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("br", brotli_encode)])
+def test_shards_that_are_packed(dataset: Path, suffix: str, pack: Callable[[bytes], bytes]) -> None:
     file = dataset / FINE / "1.shard"
-    (dataset / FINE / "1.shard.gz").write_bytes(gzip.compress(file.read_bytes()))
+    (dataset / FINE / f"1.shard.{suffix}").write_bytes(pack(file.read_bytes()))
     file.unlink()
     codes, scale = look(dataset)
     assert codes == ["PC227"]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from imagecodecs import brotli_encode
 
 import precast
 from precast.errors import FormatError, ObjectNotFoundError
+from precast.geometry import Vec3
 from precast.pipelines.convert import ConvertOptions, convert
+from precast.storage import LocalStore, ObjectStat
 
 SIZE, OFFSET = (50, 40, 30), (-10, 3, 7)
 
@@ -80,6 +84,90 @@ def test_absent_chunks_read_as_zero(tmp_path) -> None:
     next((tmp_path / "v" / "8_8_8").iterdir()).unlink()
     found = precast.open(tmp_path / "v").scales[0][:]
     assert sorted((found[:, :, :8].max(), found[:, :, 8:].max())) == [0, 1]
+
+
+@pytest.mark.parametrize("unsharded", [True, False])
+def test_a_scale_of_which_nothing_is_there_is_an_error(tmp_path: Path, unsharded: bool) -> None:
+    options = ConvertOptions(resolution="8", chunk_size=8, unsharded=unsharded, scales=2)
+    convert(np.ones((8, 8, 16), np.uint32), tmp_path / "v", options)
+    folder = tmp_path / "v" / "8_8_8"
+    files = sorted(folder.iterdir())
+    hidden = tmp_path / "kept"
+    hidden.mkdir()
+    for file in files:
+        file.rename(hidden / file.name)
+    scale = precast.open(tmp_path / "v").scales[0]
+    for read in (lambda: scale[:], lambda: scale[0, 0, 0], lambda: scale.read_chunk(Vec3(0, 0, 0))):
+        with pytest.raises(FormatError, match=r"v/8_8_8 holds none of the .* of this scale$") as caught:
+            read()
+        assert "copied as a whole" in caught.value.hint
+        assert caught.value.where == str(folder)
+    # what is of no use to a reader is named
+    (folder / f"{files[0].stem}.zstd").write_bytes(b"x")
+    with pytest.raises(FormatError, match=rf"but for example {files[0].stem}\.zstd$"):
+        scale[:]
+    # the other scale is not concerned; and what was an error is none once the data are there
+    assert precast.open(tmp_path / "v").scales[1][:].all()
+    for file in hidden.iterdir():
+        file.rename(folder / file.name)
+    assert scale[:].all()
+
+
+@pytest.mark.parametrize("unsharded", [True, False])
+def test_a_scale_that_is_known_to_be_empty_reads_as_zero(tmp_path: Path, unsharded: bool) -> None:
+    options = ConvertOptions(resolution="8", chunk_size=8, unsharded=unsharded, skip_background=True, scales=1)
+    convert(np.zeros((8, 8, 16), np.uint32), tmp_path / "v", options)
+    assert list((tmp_path / "v" / "8_8_8").glob("*")) == []
+    assert not precast.open(tmp_path / "v").scales[0][:].any()
+    (tmp_path / "v" / "provenance").unlink()
+    with pytest.raises(FormatError, match="holds none of"):
+        precast.open(tmp_path / "v").scales[0][:]
+
+
+def test_a_directory_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.zeros((8, 8, 800), np.uint32)
+    labels[..., 0] = 1
+    convert(labels, tmp_path / "v", ConvertOptions(resolution="8", chunk_size=8, unsharded=True, scales=1))
+    listed: list[str] = []
+    plain = LocalStore.list
+
+    def counted(store: LocalStore, prefix: str = "") -> Iterator[ObjectStat]:
+        listed.append(prefix)
+        return plain(store, prefix)
+
+    monkeypatch.setattr(LocalStore, "list", counted)
+    scale = precast.open(tmp_path / "v").scales[0]
+    np.testing.assert_array_equal(scale[:], labels)
+    np.testing.assert_array_equal(scale[:], labels)
+    assert listed == ["8_8_8/"]
+
+
+def test_chunks_in_a_folder_per_axis_are_read(tmp_path: Path) -> None:
+    labels = np.arange(8 * 16 * 24, dtype=np.uint32).reshape(8, 16, 24)
+    options = ConvertOptions(resolution="8", chunk_size=8, offset="-8,8,0", unsharded=True, scales=1)
+    convert(labels, tmp_path / "v", options)
+    folder = tmp_path / "v" / "8_8_8"
+    for file in list(folder.iterdir()):
+        target = folder / file.name.replace("_", "/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(target)
+    volume = precast.open(tmp_path / "v")
+    assert volume.scales[0].in_folders()
+    np.testing.assert_array_equal(volume.scales[0][:], labels)
+    again = pickle.loads(pickle.dumps(volume))
+    (folder / "0-8" / "16-24" / "0-8.gz").unlink()
+    labels[:, 8:, 8:16] = 0
+    np.testing.assert_array_equal(again.scales[0][:], labels)
+
+
+def test_links_to_parts_replace_a_packed_info(tmp_path: Path) -> None:
+    convert(np.ones((8, 8, 8), np.uint32), tmp_path / "v", ConvertOptions(resolution="8"))
+    info = tmp_path / "v" / "info"
+    (tmp_path / "v" / "info.br").write_bytes(brotli_encode(info.read_bytes()))
+    info.unlink()
+    precast.properties(tmp_path / "v")
+    assert precast.open(tmp_path / "v").info.segment_properties == "segment_properties"
+    assert [file.name for file in (tmp_path / "v").glob("info*")] == ["info"]
 
 
 @pytest.mark.parametrize("where", ["index", "minishard", "value", "cut"])

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from imagecodecs import brotli_encode
 
 import precast
+import written_by_others as others
 from precast.errors import FormatError, ObjectNotFoundError, StorageError, UsageError
 from precast.precomputed.objects import EXPOSED_HEADERS, ObjectKind, kind_of
 from raw_http import Connection, ask
@@ -53,6 +55,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "legacy/6%3A0%3Aa.gz": gzip.compress(b"on Windows"),
             "skeletons/info": b'{"@type":"neuroglancer_skeletons"}',
             "skeletons/9.gz": gzip.compress(b"skeleton"),
+            "8_8_8/64-128_0-64_0-64.br": bytes(brotli_encode(LABELS)),
+            "mesh/8.br": bytes(brotli_encode(b"fragments that somebody packed")),
+            "mesh/9.shard.br": bytes(brotli_encode(b"a shard that somebody packed")),
+            "16_16_16/-8-56/0-64/0-64.gz": gzip.compress(LABELS[:100]),
+            "16_16_16/-8-56/0-64/64-80": LABELS[100:200],
         },
     )
 
@@ -73,7 +80,10 @@ def port(dataset: Path) -> Iterator[int]:
         ("label_table.npy", ObjectKind.LABEL_TABLE, b"\x93NUMPY"),
         ("8_8_8/0.shard", ObjectKind.SHARD, LABELS),
         ("8_8_8/0-64_0-64_0-64", ObjectKind.CHUNK, LABELS),
+        ("8_8_8/64-128_0-64_0-64", ObjectKind.CHUNK, LABELS),
         ("8_8_8/empty", ObjectKind.CHUNK, b""),
+        ("16_16_16/-8-56_0-64_0-64", ObjectKind.CHUNK, LABELS[:100]),
+        ("16_16_16/-8-56_0-64_64-80", ObjectKind.CHUNK, LABELS[100:200]),
         ("mesh/info", ObjectKind.MESH_INFO, b'{"@type":"neuroglancer_multilod_draco"}'),
         ("mesh/5", ObjectKind.MESH_FRAGMENTS, LABELS[:1000]),
         ("mesh/5.index", ObjectKind.MESH_MANIFEST, b"manifest"),
@@ -128,7 +138,55 @@ def test_gzip_goes_out_as_it_is_to_who_takes_it(port: int, path: str) -> None:
         assert ask(port, "GET", f"/labels/{path}", {**again, "If-None-Match": taken.headers["etag"]}).status == 304
 
 
-@pytest.mark.parametrize("path", ["mesh/6", "mesh/7.shard", "8_8_8/0.shard", "mesh/5", "label_table.npy"])
+def test_brotli_goes_out_as_it_is_to_who_takes_it(port: int, dataset: Path) -> None:
+    path, file = "/labels/8_8_8/64-128_0-64_0-64", dataset / "8_8_8" / "64-128_0-64_0-64.br"
+    packed = ask(port, "GET", path, {"Accept-Encoding": "gzip, deflate, br, zstd"})
+    assert packed.headers["content-encoding"] == "br"
+    assert packed.body == file.read_bytes()
+    assert packed.headers["content-length"] == str(len(packed.body))
+    tags = {packed.headers["etag"]}
+    for accepted in ("identity", "gzip", "br;q=0, *"):
+        plain = ask(port, "GET", path, {"Accept-Encoding": accepted})
+        assert (plain.status, plain.body) == (200, LABELS)
+        assert "content-encoding" not in plain.headers
+        assert packed.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+        tags.add(plain.headers["etag"])
+    assert len(tags) == 2
+    head = ask(port, "HEAD", path, {"Accept-Encoding": "br"})
+    assert (head.headers["content-encoding"], head.headers["etag"]) == ("br", packed.headers["etag"])
+    again = {"Accept-Encoding": "br", "If-None-Match": packed.headers["etag"]}
+    assert ask(port, "GET", path, again).status == 304
+    assert ask(port, "GET", path, {**again, "Accept-Encoding": "gzip"}).status == 200
+    part = ask(port, "GET", path, {"Range": "bytes=1000-1999", "Accept-Encoding": "br"})
+    assert (part.status, part.body) == (206, LABELS[1000:2000])
+    assert part.headers["content-range"] == f"bytes 1000-1999/{len(LABELS)}"
+    assert "content-encoding" not in part.headers
+
+
+def test_objects_are_not_known_by_the_names_of_their_files(port: int) -> None:
+    for name in ("0-64_0-64_0-64.gz", "64-128_0-64_0-64.br"):
+        assert ask(port, "GET", f"/labels/8_8_8/{name}").status == 404
+
+
+def test_folders_of_chunks_lead_nowhere_else(port: int, dataset: Path) -> None:
+    (dataset.parent / "8-9").write_bytes(b"outside")
+    for path in ("8_8_8/..-.._8-9_1-2", "16_16_16/-8-56_0-64_80-96", "16_16_16/-8-56_0-64", "16_16_16/-8-56_0-64_"):
+        assert ask(port, "GET", f"/labels/{path}").status == 404, path
+
+
+@pytest.mark.parametrize("name", ["igneous/grey_brotli", "neuroglancer_scripts/cells_in_folders"])
+def test_what_others_wrote_is_read_from_the_server(name: str) -> None:
+    voxels, _ = others.VOXELS[name]
+    with precast.serve(others.FOLDER / name, OPTIONS) as server:
+        url = server.datasets[0].url
+        np.testing.assert_array_equal(precast.open(url).scales[0][...], voxels)
+        assert [finding for finding in precast.check(url).findings if finding.severity == "error"] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["mesh/6", "mesh/7.shard", "mesh/8", "mesh/9.shard", "8_8_8/0.shard", "mesh/5", "label_table.npy"],
+)
 def test_what_is_read_by_ranges_never_has_an_encoding(port: int, path: str) -> None:
     answer = ask(port, "GET", f"/labels/{path}", {"Accept-Encoding": "gzip, br"})
     assert answer.status == 200
@@ -147,11 +205,14 @@ def test_ranges_of_gzipped_objects_are_of_the_inflated_bytes(port: int) -> None:
         assert "content-encoding" not in answer.headers
 
 
-def test_large_gzipped_objects_are_inflated_piece_by_piece(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["gz", "br"])
+def test_large_packed_objects_are_inflated_piece_by_piece(tmp_path: Path, suffix: str) -> None:
     data = np.arange(3_000_000, dtype=np.uint32).tobytes()
-    # several members, as parallel packers write them
-    packed = gzip.compress(data[:5_000_000], 1) + gzip.compress(data[5_000_000:], 1)
-    root = put(tmp_path / "large", {"info": TEXT, "s/chunk.gz": packed, "s/cut.gz": packed[:-100]})
+    if suffix == "br":
+        packed = bytes(brotli_encode(data, level=1))
+    else:  # several members, as parallel packers write them
+        packed = gzip.compress(data[:5_000_000], 1) + gzip.compress(data[5_000_000:], 1)
+    root = put(tmp_path / "large", {"info": TEXT, f"s/chunk.{suffix}": packed, f"s/cut.{suffix}": packed[:-100]})
     with precast.serve(root, OPTIONS) as server:
         whole = ask(server.port, "GET", "/large/s/chunk")
         assert whole.body == data
@@ -258,7 +319,10 @@ def test_a_dataset_is_not_shown_before_its_info_is_there(tmp_path: Path) -> None
         assert server.datasets[0].ready
         (root / "info").rename(root / "info.gz")
         assert ask(server.port, "GET", "/labels/8_8_8/0.shard").status == 200
-        (root / "info.gz").unlink()
+        (root / "info.gz").rename(root / "info.br")
+        assert server.datasets[0].ready
+        assert ask(server.port, "GET", "/labels/8_8_8/0.shard").status == 200
+        (root / "info.br").unlink()
         assert ask(server.port, "HEAD", "/labels/8_8_8/0.shard").status == 404
 
 

@@ -16,6 +16,7 @@ import pytest
 
 import precast
 import web_server
+import written_by_others as others
 from precast.checks import check
 from precast.errors import UsageError
 from precast.hosting.configurations import HostingOptions, configure_hosting
@@ -250,6 +251,15 @@ def test_what_is_served_lies_in_a_directory(served: Path, serve: str, tmp_path: 
             configure_hosting("nginx", odd)
     with pytest.raises(UsageError, match="is an address"):
         configure_hosting("nginx", f"{serve}/x")
+
+
+@pytest.mark.parametrize("server", ["nginx", "apache", "caddy", "s3", "gcs"])
+def test_what_these_servers_do_not_send_is_refused(server: str) -> None:
+    options = HostingOptions(bucket="lab") if server in ("s3", "gcs") else HostingOptions()
+    with pytest.raises(UsageError, match=r"\.br is packed with brotli"):
+        configure_hosting(server, others.FOLDER / "igneous" / "grey_brotli", options)
+    with pytest.raises(UsageError, match="in a folder per axis"):
+        configure_hosting(server, others.FOLDER / "neuroglancer_scripts" / "cells_in_folders", options)
 
 
 def test_options_go_with_the_server(served: Path) -> None:

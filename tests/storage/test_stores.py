@@ -8,12 +8,15 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import pytest
+from imagecodecs import brotli_encode
 
 from precast.dataset.objects import attributes
-from precast.errors import AccessDeniedError, ObjectNotFoundError, StorageError, UsageError
+from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError, StorageError, UsageError
 from precast.precomputed.objects import ObjectKind
-from precast.storage import Attributes, LocalStore, MemoryStore
+from precast.storage import Attributes, LocalStore, MemoryStore, ObjectStat
+from precast.storage.encodings import unpack
 
 PLAIN = Attributes()
 GZIPPED = Attributes(gzipped=True)
@@ -43,9 +46,21 @@ class StoreContract:
         assert store.read("chunk") == b"voxels" * 100
         with pytest.raises(StorageError, match="range"):
             store.read("chunk", 0, 10)
-        assert store.stat("chunk").gzipped
+        assert store.stat("chunk").encoding == "gzip"
         assert store.stat("chunk").size == len(gzip.compress(b"voxels" * 100))
         assert [stat.key for stat in store.list()] == ["chunk"]
+
+    def test_writing_leaves_no_other_form_behind(self, store, tmp_path) -> None:
+        for data, how in ((gzip.compress(b"one"), GZIPPED), (b"two", PLAIN), (gzip.compress(b"three"), GZIPPED)):
+            store.write("chunk", data, how)
+            inside = gzip.decompress(data) if how is GZIPPED else data
+            assert store.read("chunk") == inside
+            assert [(stat.key, stat.size) for stat in store.list()] == [("chunk", len(data))]
+        file = tmp_path / "part"
+        file.write_bytes(b"four")
+        store.write_file("chunk", file, PLAIN)
+        assert store.read("chunk") == b"four"
+        assert [(stat.key, stat.encoding) for stat in store.list()] == [("chunk", "")]
 
     def test_missing_objects_are_errors_not_empty_data(self, store) -> None:
         for read in (store.read, store.stat):
@@ -96,6 +111,29 @@ class StoreContract:
         assert pickle.loads(pickle.dumps(store)).read("x") == b"1"
 
 
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("br", brotli_encode)])
+def test_nothing_unpacks_to_more_than_is_allowed(encoding: str, pack: Any) -> None:
+    packed = pack(bytes(1 << 20))
+    assert unpack(packed, encoding, 1 << 20) == bytes(1 << 20)
+    with pytest.raises(FormatError, match=f"more than the {(1 << 20) - 1} bytes"):
+        unpack(packed, encoding, (1 << 20) - 1)
+
+
+def test_more_than_there_is_usually_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("precast.storage.encodings.USUAL_BYTES", 1000)
+    assert unpack(bytes(brotli_encode(bytes(5000))), "br") == bytes(5000)
+
+
+def test_an_imagecodecs_without_brotli_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Missing:
+        available = False
+
+    monkeypatch.setattr(imagecodecs, "BROTLI", Missing)
+    with pytest.raises(StorageError, match="imagecodecs cannot decode br") as caught:
+        unpack(bytes(brotli_encode(b"x")), "br")
+    assert "pip install" in caught.value.hint
+
+
 class TestMemoryStore(StoreContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> MemoryStore:
@@ -106,6 +144,27 @@ class TestLocalStore(StoreContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> LocalStore:
         return LocalStore(tmp_path / "root")
+
+    def test_what_others_packed_with_brotli_is_received_unpacked(self, store) -> None:
+        data = b"voxels" * 100
+        packed = bytes(brotli_encode(data))
+        store.root.mkdir()
+        (store.root / "chunk.br").write_bytes(packed)
+        assert store.read("chunk") == data
+        assert store.stat("chunk") == ObjectStat(key="chunk", size=len(packed), encoding="br")
+        assert list(store.list()) == [store.stat("chunk")]
+        with pytest.raises(StorageError, match=r"chunk\.br.* cannot be read by ranges"):
+            store.read("chunk", 0, 10)
+        for spoiled in (packed[:-3], b"", b"\xff" + packed):
+            (store.root / "chunk.br").write_bytes(spoiled)
+            with pytest.raises(FormatError, match="not br data"):
+                store.read("chunk")
+        store.write("chunk", gzip.compress(b"new"), GZIPPED)
+        assert [file.name for file in store.root.iterdir()] == ["chunk.gz"]
+        for name in ("chunk", "chunk.br"):
+            (store.root / name).write_bytes(packed)
+        store.delete("chunk")
+        assert list(store.root.iterdir()) == []
 
     def test_nothing_half_written_is_ever_visible(self, store, monkeypatch) -> None:
         store.write("x", b"old", PLAIN)

@@ -1,5 +1,6 @@
 //! Bodies of answers: bytes, pieces of files, inflated files, and what a handler says in its own time.
 
+use crate::encoding::Encoding;
 use crate::inflate::Inflater;
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use std::collections::VecDeque;
@@ -29,6 +30,7 @@ pub enum Part {
     /// Inflated bytes of a file from `start` up to `end`.
     Inflated {
         path: PathBuf,
+        encoding: Encoding,
         start: u64,
         end: u64,
     },
@@ -55,8 +57,8 @@ impl Part {
                 let bytes = read_at(&file, start, (next - start) as usize)?;
                 Ok((bytes, (next < end).then_some(Self::File { file, start: next, end })))
             }
-            Self::Inflated { path, start, end } => {
-                let mut inflater = Inflater::open(&path)?;
+            Self::Inflated { path, encoding, start, end } => {
+                let mut inflater = Inflater::open(&path, encoding)?;
                 inflater.skip(start)?;
                 Self::Inflating(Box::new(inflater), end - start).split()
             }

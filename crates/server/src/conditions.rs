@@ -1,5 +1,6 @@
 //! Entity tags, preconditions (RFC 9110 section 13) and `Accept-Encoding` (section 12.5.3).
 
+use crate::encoding::Encoding;
 use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH, IF_RANGE};
 
 /// What the preconditions of a request come to.
@@ -31,8 +32,8 @@ pub fn range_allowed(headers: &HeaderMap, etag: &str) -> bool {
     joined(headers, IF_RANGE).is_none_or(|value| value.trim() == etag)
 }
 
-/// Returns whether a client that says this takes gzip. One that says nothing is given what everybody can read.
-pub fn takes_gzip(headers: &HeaderMap) -> bool {
+/// Returns whether a client that says this takes an encoding. One that says nothing is given what everybody can read.
+pub fn takes(headers: &HeaderMap, encoding: Encoding) -> bool {
     let Some(list) = joined(headers, ACCEPT_ENCODING) else { return false };
     let mut any = false;
     for item in list.split(',') {
@@ -43,7 +44,7 @@ pub fn takes_gzip(headers: &HeaderMap) -> bool {
                 name.trim().eq_ignore_ascii_case("q") && value.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0)
             })
         });
-        if coding.eq_ignore_ascii_case("gzip") || coding.eq_ignore_ascii_case("x-gzip") {
+        if encoding.is_called(coding) {
             return !refused;
         }
         any |= coding == "*" && !refused;
@@ -73,7 +74,7 @@ fn tags(list: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, evaluate, range_allowed, takes_gzip};
+    use super::{Encoding, Outcome, evaluate, range_allowed, takes};
     use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH, IF_RANGE};
 
     fn with(name: HeaderName, value: &'static str) -> HeaderMap {
@@ -116,11 +117,22 @@ mod tests {
         for value in
             ["gzip", "GZIP", "br, gzip;q=0.5", "*", "deflate;q=0, gzip ; q=1", "identity, x-gzip", "gzip;q=0.001"]
         {
-            assert!(takes_gzip(&with(ACCEPT_ENCODING, value)), "{value}");
+            assert!(takes(&with(ACCEPT_ENCODING, value), Encoding::Gzip), "{value}");
         }
         for value in ["", "identity", "br", "gzip;q=0", "gzip;Q=0.000, *", "*;q=0", "gzipped"] {
-            assert!(!takes_gzip(&with(ACCEPT_ENCODING, value)), "{value}");
+            assert!(!takes(&with(ACCEPT_ENCODING, value), Encoding::Gzip), "{value}");
         }
-        assert!(!takes_gzip(&HeaderMap::new()));
+        assert!(!takes(&HeaderMap::new(), Encoding::Gzip));
+    }
+
+    #[test]
+    fn who_takes_brotli() {
+        for value in ["br", "BR", "gzip, deflate, br", "*", "gzip;q=0, br;q=0.1"] {
+            assert!(takes(&with(ACCEPT_ENCODING, value), Encoding::Brotli), "{value}");
+        }
+        for value in ["", "gzip", "x-gzip", "br;q=0", "br;q=0, *", "brotli"] {
+            assert!(!takes(&with(ACCEPT_ENCODING, value), Encoding::Brotli), "{value}");
+        }
+        assert!(!takes(&HeaderMap::new(), Encoding::Brotli));
     }
 }

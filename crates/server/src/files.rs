@@ -3,6 +3,7 @@
 use crate::body::{Body, Part};
 use crate::conditions::{self, Outcome};
 use crate::config::{Config, Rule};
+use crate::encoding::Encoding;
 use crate::inflate::{AT_ONCE, Inflater};
 use crate::quick;
 use crate::range::{self, Wanted};
@@ -40,10 +41,10 @@ pub fn of_dataset(
     }
     let Some(name) = key.last() else { return respond::not_found() };
     let rule = config.rules.of(name);
-    // objects are not known by the names of their gzipped forms
-    let found = if name.ends_with(".gz") { Ok(None) } else { target::find(root, key) };
+    // objects are not known by the names of their packed forms
+    let found = if Encoding::ends(name) { Ok(None) } else { target::find(root, key) };
     answer(method, headers, found, |found| {
-        let ranged = !rule.whole || found.packed && is_ranged(config, name, &found.path);
+        let ranged = !rule.whole || found.packed.is_some() && is_ranged(config, name, &found.path);
         (rule, !ranged)
     })
 }
@@ -56,7 +57,7 @@ pub fn of_dataset_at_once(
     root: &Path,
     key: &[String],
 ) -> Option<Response<Body>> {
-    let name = key.last().filter(|name| !name.ends_with(".gz"))?;
+    let name = key.last().filter(|name| !Encoding::ends(name))?;
     if !quick::exists(&root.join("info")) {
         return None;
     }
@@ -66,7 +67,7 @@ pub fn of_dataset_at_once(
     let file = quick::open(&path)?;
     let facts = file.metadata().ok().filter(Metadata::is_file)?;
     let rule = config.rules.of(name);
-    let object = Object { found: Found { path, packed: false }, file, facts, rule, encodable: false };
+    let object = Object { found: Found { path, packed: None }, file, facts, rule, encodable: false };
     // whatever went wrong will go wrong again, and is told then
     object.answer(method, headers, Body::primed_at_once).ok()
 }
@@ -74,7 +75,7 @@ pub fn of_dataset_at_once(
 /// Answers a `GET` or `HEAD` for one file.
 pub fn of_file(config: &Config, method: &Method, headers: &HeaderMap, path: &Path) -> Response<Body> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let found = Ok(path.is_file().then(|| Found { path: path.to_owned(), packed: false }));
+    let found = Ok(path.is_file().then(|| Found { path: path.to_owned(), packed: None }));
     answer(method, headers, found, |_| (config.rules.of(&name), true))
 }
 
@@ -91,7 +92,8 @@ pub fn of_mount(
 }
 
 fn is_complete(root: &Path) -> bool {
-    ["info", "info.gz"].iter().any(|name| fs::metadata(root.join(name)).is_ok_and(|found| found.is_file()))
+    let suffixes = ["", Encoding::Gzip.suffix(), Encoding::Brotli.suffix()];
+    suffixes.iter().any(|end| fs::metadata(root.join(format!("info{end}"))).is_ok_and(|found| found.is_file()))
 }
 
 /// Returns whether a file holds fragments of a mesh, which are read by ranges: known by the `info` beside it.
@@ -101,11 +103,13 @@ fn is_ranged(config: &Config, name: &str, path: &Path) -> bool {
     }
     let mut text = Vec::new();
     let plain = path.with_file_name("info");
+    let packed = |encoding: Encoding| {
+        Inflater::open(&path.with_file_name(format!("info{}", encoding.suffix())), encoding)
+            .and_then(|mut inflater| inflater.take(INFO_BYTES as usize))
+    };
     let read = match File::open(&plain) {
         Ok(file) => file.take(INFO_BYTES).read_to_end(&mut text).map(|_| ()),
-        Err(_) => Inflater::open(&path.with_file_name("info.gz"))
-            .and_then(|mut inflater| inflater.take(INFO_BYTES as usize))
-            .map(|bytes| text = bytes),
+        Err(_) => packed(Encoding::Gzip).or_else(|_| packed(Encoding::Brotli)).map(|bytes| text = bytes),
     };
     let text = String::from_utf8_lossy(&text);
     read.is_ok() && config.ranged_types.iter().any(|kind| text.contains(&format!("\"{kind}\"")))
@@ -158,13 +162,13 @@ struct Object<'a> {
 enum Content {
     File(Arc<File>, u64),
     Bytes(Bytes),
-    Inflated(PathBuf, u64),
+    Inflated(PathBuf, Encoding, u64),
 }
 
 impl Content {
     fn length(&self) -> u64 {
         match self {
-            Self::File(_, length) | Self::Inflated(_, length) => *length,
+            Self::File(_, length) | Self::Inflated(_, _, length) => *length,
             Self::Bytes(bytes) => bytes.len() as u64,
         }
     }
@@ -173,7 +177,7 @@ impl Content {
         match self {
             Self::File(file, _) => Part::File { file: Arc::clone(file), start, end },
             Self::Bytes(bytes) => Part::Bytes(bytes.slice(start as usize..end as usize)),
-            Self::Inflated(path, _) => Part::Inflated { path: path.clone(), start, end },
+            Self::Inflated(path, encoding, _) => Part::Inflated { path: path.clone(), encoding: *encoding, start, end },
         }
     }
 }
@@ -188,12 +192,13 @@ impl Object<'_> {
     ) -> io::Result<Response<Body>> {
         // a range is one of the bytes as they are: of an encoding it would be of no use to anybody
         let range = (method == Method::GET).then(|| headers.get(RANGE)).flatten();
-        let encoded = self.found.packed && self.encodable && range.is_none() && conditions::takes_gzip(headers);
+        let as_stored = self.encodable && range.is_none();
+        let encoded = self.found.packed.filter(|encoding| as_stored && conditions::takes(headers, *encoding));
         let etag = etag(&self.facts, encoded);
         let mut response = Response::new(Body::empty());
         let out = response.headers_mut();
         out.insert(CACHE_CONTROL, self.rule.cache_control.clone());
-        if self.found.packed {
+        if self.found.packed.is_some() {
             out.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
         }
         out.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -209,10 +214,10 @@ impl Object<'_> {
             }
         }
         out.insert(CONTENT_TYPE, self.rule.content_type.clone());
-        if encoded {
-            out.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        if let Some(encoding) = encoded {
+            out.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.coding()));
         }
-        let content = self.content(encoded)?;
+        let content = self.content(encoded.is_some())?;
         let length = content.length();
         let single_line = headers.get_all(RANGE).iter().nth(1).is_none();
         let wanted = match range.filter(|_| conditions::range_allowed(headers, &etag)) {
@@ -238,17 +243,17 @@ impl Object<'_> {
     }
 
     fn content(self, encoded: bool) -> io::Result<Content> {
-        if !self.found.packed || encoded {
+        let Some(encoding) = self.found.packed.filter(|_| !encoded) else {
             return Ok(Content::File(Arc::new(self.file), self.facts.len()));
-        }
-        let mut inflater = Inflater::new(self.file);
+        };
+        let mut inflater = Inflater::new(self.file, encoding);
         let bytes = inflater.take(AT_ONCE)?;
         if bytes.len() < AT_ONCE {
             return Ok(Content::Bytes(bytes.into()));
         }
         // nothing but reading it to its end tells how long it is
         let length = bytes.len() as u64 + inflater.skip(u64::MAX)?;
-        Ok(Content::Inflated(self.found.path, length))
+        Ok(Content::Inflated(self.found.path, encoding, length))
     }
 }
 
@@ -290,12 +295,12 @@ fn partial(response: &mut Response<Body>, content: &Content, parts: &[(u64, u64)
 }
 
 /// Returns a strong entity tag: it is another one when the file was written anew, and for each encoding.
-fn etag(facts: &Metadata, encoded: bool) -> String {
+fn etag(facts: &Metadata, encoded: Option<Encoding>) -> String {
     let changed = facts.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     #[cfg(unix)]
     let which = std::os::unix::fs::MetadataExt::ino(facts);
     #[cfg(not(unix))]
     let which = 0;
-    let encoding = if encoded { "-gzip" } else { "" };
+    let encoding = encoded.map(|encoding| format!("-{}", encoding.coding())).unwrap_or_default();
     format!("\"{:x}-{:x}-{which:x}{encoding}\"", changed.as_nanos(), facts.len())
 }

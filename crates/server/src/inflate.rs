@@ -1,5 +1,7 @@
-//! Objects that are stored gzipped, for clients that must have them as they are.
+//! Objects that are stored packed, for clients that must have them as they are.
 
+use crate::encoding::Encoding;
+use brotli_decompressor::Decompressor;
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -10,15 +12,18 @@ pub const AT_ONCE: usize = 4 << 20;
 const SCRATCH: usize = 64 << 10;
 
 /// Reads the inflated bytes of a file from front to back.
-pub struct Inflater(MultiGzDecoder<BufReader<File>>);
+pub struct Inflater(Box<dyn Read + Send>);
 
 impl Inflater {
-    pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self::new(File::open(path)?))
+    pub fn open(path: &Path, encoding: Encoding) -> io::Result<Self> {
+        Ok(Self::new(File::open(path)?, encoding))
     }
 
-    pub fn new(file: File) -> Self {
-        Self(MultiGzDecoder::new(BufReader::with_capacity(SCRATCH, file)))
+    pub fn new(file: File, encoding: Encoding) -> Self {
+        Self(match encoding {
+            Encoding::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(SCRATCH, file))),
+            Encoding::Brotli => Box::new(Decompressor::new(file, SCRATCH)),
+        })
     }
 
     /// Reads `limit` bytes, or fewer where the end is nearer.

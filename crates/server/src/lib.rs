@@ -1,4 +1,5 @@
-//! An HTTP server for precomputed datasets: byte ranges, CORS on every answer, gzip, nothing outside its roots.
+//! An HTTP server for precomputed datasets: byte ranges, CORS on every answer, packed objects, nothing outside
+//! its roots.
 //!
 //! Everything that blocks (looking up, opening, reading and inflating files) happens on threads of its own, a piece at
 //! a time, so that neither a slow disk nor a slow client holds up anybody else. What a file is and how it is to be
@@ -7,6 +8,7 @@
 mod body;
 mod conditions;
 mod config;
+mod encoding;
 mod files;
 mod host;
 mod inflate;

@@ -1,5 +1,6 @@
 //! From the path of a request to a file that may be served.
 
+use crate::encoding::Encoding;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -42,31 +43,44 @@ pub fn true_path(path: &Path) -> PathBuf {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Found {
     pub path: PathBuf,
-    /// It holds the gzipped bytes of the object.
-    pub packed: bool,
+    /// How the bytes of the object are packed in it.
+    pub packed: Option<Encoding>,
 }
 
-/// Looks for the object `key` below `root`: as it is called, with `.gz` at the end, or with `%3A` for colons, as it is
-/// written where colons cannot be in names. None if there is none, or only one that lies elsewhere.
+/// Looks for the object `key` below `root`: as it is called, or with `%3A` for colons, as it is written where colons
+/// cannot be in names, or a chunk in its folders; each also with the suffix of an encoding at the end. None if there is
+/// none, or only one that lies elsewhere.
 ///
 /// `root` is a [`true_path`]. Links are followed as long as they stay below it.
 pub fn find(root: &Path, key: &[String]) -> io::Result<Option<Found>> {
     let plain: PathBuf = key.iter().collect();
     let escaped: PathBuf = key.iter().map(|segment| segment.replace(':', "%3A")).collect();
     let colons = escaped != plain;
-    let spellings = [(!cfg!(windows) || !colons).then_some(plain), colons.then_some(escaped)];
+    let spellings = [(!cfg!(windows) || !colons).then_some(plain), colons.then_some(escaped), in_folders(key)];
     for spelling in spellings.into_iter().flatten() {
         let path = root.join(&spelling);
         if let Some(path) = below(root, &path)? {
-            return Ok(Some(Found { path, packed: false }));
+            return Ok(Some(Found { path, packed: None }));
         }
-        let mut packed = path.into_os_string();
-        packed.push(".gz");
-        if let Some(path) = below(root, Path::new(&packed))? {
-            return Ok(Some(Found { path, packed: true }));
+        for encoding in Encoding::ALL {
+            let mut packed = path.clone().into_os_string();
+            packed.push(encoding.suffix());
+            if let Some(path) = below(root, Path::new(&packed))? {
+                return Ok(Some(Found { path, packed: Some(encoding) }));
+            }
         }
     }
     Ok(None)
+}
+
+/// Returns where neuroglancer-scripts lay a chunk, in a folder for each axis: `0-64/0-48/0-40` for `0-64_0-48_0-40`.
+fn in_folders(key: &[String]) -> Option<PathBuf> {
+    let (name, above) = key.split_last()?;
+    let is_range =
+        |part: &str| part.contains('-') && part.bytes().all(|letter| letter == b'-' || letter.is_ascii_digit());
+    let axes: Vec<&str> = name.split('_').collect();
+    (axes.len() == 3 && axes.iter().all(|part| is_range(part)))
+        .then(|| above.iter().map(String::as_str).chain(axes).collect())
 }
 
 /// Returns the true path of a regular file if it is below `root` and no part of the way there is hidden.
@@ -93,7 +107,8 @@ fn is_absent(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_key, segments};
+    use super::{in_folders, is_key, segments};
+    use std::path::Path;
 
     #[test]
     fn paths_are_decoded_once() {
@@ -104,6 +119,15 @@ mod tests {
             ["", "a", "*", "/%", "/%2", "/%zz", "/%+1", "/a%2fb", "/a%5Cb", "/a\\b", "/%00", "/a%0d%0ab", "/%ff"]
         {
             assert_eq!(segments(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn chunks_have_folders() {
+        let place = |path: &str| in_folders(&segments(path).unwrap());
+        assert_eq!(place("/8_8_8/0-64_-8-48_0-40").as_deref(), Some(Path::new("8_8_8/0-64/-8-48/0-40")));
+        for path in ["/8_8_8/0.shard", "/8_8_8", "/mesh/5", "/s/0-64_0-48", "/s/0-1_2-3_4-5_6-7", "/s/0-1_2-3_x-5"] {
+            assert_eq!(place(path), None, "{path}");
         }
     }
 

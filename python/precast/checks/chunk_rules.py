@@ -194,7 +194,7 @@ def chunks_zero_length(scale: ScaleSurvey) -> Iterator[Fault]:
 
 @SCALE.add(
     "PC205",
-    "a chunk is stored either as X or as X.gz",
+    "a chunk is stored in one form: as X, X.gz or X.br",
     severity=Severity.WARNING,
     hint="servers may send either; remove the older one",
 )
@@ -225,7 +225,8 @@ def chunks_no_cell(scale: ScaleSurvey) -> Iterator[Fault]:
     "PC209",
     "chunks are stored plain or gzipped",
     severity=Severity.WARNING,
-    hint="browsers take brotli over https and from this machine alone, other forms not at all",
+    hint="browsers take brotli over https and from this machine alone, and few servers send it (precast serve does), "
+    "other forms not at all; igneous image xfer --compress gzip, or --sharded, writes what all servers send",
 )
 def chunks_packed(scale: ScaleSurvey) -> Iterator[Fault]:
     yield from scale.packed.faults(scale.where)
@@ -249,13 +250,14 @@ def chunks_none(scale: ScaleSurvey) -> Iterator[Fault]:
     "PC212",
     "chunks lie directly in the directory of their scale",
     severity=Severity.WARNING,
-    hint="as neuroglancer-scripts lays them without --flat: viewers need a server that rewrites names",
+    hint="as neuroglancer-scripts lay them without --flat: precast reads and serves them so, other servers must "
+    "rewrite names; with --flat, or renamed from a/b/c to a_b_c, they need nothing",
 )
 def chunks_nested(scale: ScaleSurvey) -> Iterator[Fault]:
     if scale.nested:
         yield (
             scale.nested.first[0],
-            f"{scale.nested.count} chunks lie in a folder per axis, where precast does not look",
+            f"{scale.nested.count} chunks lie in a folder per axis, where viewers do not look",
         )
 
 

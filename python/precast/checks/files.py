@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from precast.checks.part_rules import FILES, Files
-from precast.checks.presence import NAME, PACKED_SUFFIXES
+from precast.checks.presence import PACKED_SUFFIXES
 from precast.checks.shard_rules import is_obsolete
 from precast.findings import Finding
+from precast.precomputed.chunk_names import from_folders, parse_chunk_name
 from precast.precomputed.objects import INFO_KEY, LABEL_TABLE_KEY, PROVENANCE_KEY
 from precast.storage import LocalStore
+from precast.storage.encodings import bare_name
 
 __all__ = ["Belongs", "check_files", "in_annotations", "in_meshes", "in_properties", "in_scale", "in_skeletons"]
 
 Belongs = Callable[[str], bool]
-"""Whether a file belongs to a part, by its name inside the part's directory, without ``.gz``."""
+"""Whether a file belongs to a part, by its name inside the part's directory, without the suffix of an encoding."""
 
 TEMPORARY = re.compile(
     r"(^|/)(\..*\.part|\.[^/]*\.(tmp|temp|swp)|[^/]*(\.tmp|\.temp|\.part|\.partial|~|\.gstmp|_\.gstmp))$"
@@ -31,8 +33,7 @@ def in_scale(name: str) -> bool:
     """Tell whether it is a chunk or a shard."""
     for suffix in PACKED_SUFFIXES:
         name = name.removesuffix(suffix)
-    flat = name.replace("/", "_") if name.count("/") == 2 else name
-    return name.endswith(".shard") or NAME.fullmatch(flat) is not None or is_obsolete(name)
+    return name.endswith(".shard") or parse_chunk_name(from_folders(name)[0]) is not None or is_obsolete(name)
 
 
 def in_meshes(name: str) -> bool:
@@ -73,7 +74,7 @@ def check_files(store: LocalStore, parts: Mapping[str, Belongs], *, skip: tuple[
         folder = next((f for f in (*parts, *skip) if name.startswith(f"{f}/")), None)
         if folder in skip or name in parts:  # a directory of which only a broken link is left
             continue
-        plain = name.removesuffix(".gz")
+        plain, _ = bare_name(name)
         if folder is None:
             group = name.partition("/")[0] if "/" in name else "."
             known = plain in (INFO_KEY, PROVENANCE_KEY, LABEL_TABLE_KEY) or plain.startswith(f"{PROVENANCE_KEY}.")

@@ -167,7 +167,7 @@ class Place:
     packed
         Whether what is read by ranges is gzipped.
     unmapped
-        Objects that are there as ``X.gz`` only.
+        Objects that are there as ``X.gz`` or ``X.br`` only.
     misnamed
         Objects whose names have to be written in another way than viewers do.
     tried, found

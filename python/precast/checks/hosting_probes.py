@@ -13,6 +13,7 @@ from precast.checks.work import in_threads
 from precast.errors import FormatError, StorageError, UsageError
 from precast.kernels import gzip_decompress
 from precast.precomputed.objects import ObjectKind
+from precast.storage.encodings import SUFFIXES
 from precast.storage.http import LOOPBACK, HttpAnswer, HttpClient, HttpStore, decode_body
 
 __all__ = ["MOST_BYTES", "Prober", "ShardFiles", "begins_as_gzip", "is_local", "is_page"]
@@ -163,7 +164,7 @@ class Prober:
     ) -> tuple[int, Asked] | None:
         """Return the first object that is there, with its place in the list; a failure counts as being there.
 
-        If there is none, ask whether they are there as ``X.gz``.
+        If there is none, ask whether they are there as ``X.gz`` or ``X.br``.
         """
         place.tried += len(names)
         for number, asked in self._answers([store.address(name) for name in names], {}, limit):
@@ -176,10 +177,13 @@ class Prober:
 
     def unmapped(self, place: Place, names: Sequence[str], store: HttpStore) -> None:
         """Look whether objects are there under another name than theirs."""
-        for _, asked in self._answers([store.address(f"{name}.gz") for name in names[:AT_ONCE]], {}, PAGE_BYTES):
-            packed = asked.answer is not None and asked.answer.body.startswith(GZIP)
-            if asked.status == 200 and (packed or asked.header("content-encoding")) and not is_page(place, asked):
-                place.unmapped.append(asked.url)
+        for encoding, suffix in SUFFIXES.items():
+            urls = [store.address(f"{name}{suffix}") for name in names[:AT_ONCE]]
+            for _, asked in self._answers(urls, {}, PAGE_BYTES):
+                # nothing tells brotli from other bytes
+                packed = asked.answer is not None and (encoding == "br" or asked.answer.body.startswith(GZIP))
+                if asked.status == 200 and (packed or asked.header("content-encoding")) and not is_page(place, asked):
+                    place.unmapped.append(asked.url)
 
     def _answers(self, urls: Sequence[str], headers: dict[str, str], limit: int) -> Iterator[tuple[int, Asked]]:
         """Ask for the first one alone, because mostly it is there, then for several at once."""

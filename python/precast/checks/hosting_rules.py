@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from precast.checks.hosting_answers import MISSING, REFUSED, Asked, Content, Place, Site
 from precast.checks.rules import Fault, RuleTable
 from precast.findings import Severity
+from precast.storage.encodings import SUFFIXES
 
 __all__ = ["ORIGIN", "PLACE", "SITE"]
 
@@ -343,12 +344,17 @@ def parts_readable(place: Place) -> Iterator[Fault]:
 
 @PLACE.add(
     "PC936",
-    "X.gz is served as X",
+    "X.gz or X.br is served as X",
     hint="the server must send X.gz for X, with Content-Encoding: gzip; or convert with --compress none, or sharded",
 )
 def packed_mapped(place: Place) -> Iterator[Fault]:
     if place.unmapped and not place.found:
-        yield place.unmapped[0], "is there, but not under the name without .gz"
+        name = place.unmapped[0].partition("?")[0]
+        if name.endswith(SUFFIXES["br"]):
+            text = "is there, but not under the name without .br; few servers can send it so: make it .gz instead"
+            yield place.unmapped[0], f"{text} (igneous image xfer --compress gzip)"
+        else:
+            yield place.unmapped[0], "is there, but not under the name without .gz"
 
 
 # ---- ranges

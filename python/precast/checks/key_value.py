@@ -97,7 +97,7 @@ def find_values(
     objects = [stat for stat in store.list(f"{path}/") if "/" not in stat.key.removeprefix(f"{path}/")]
     folder = ShardFolder.of(path, objects, spec)
     found = Stored(path, np.zeros(0, np.uint64), SHARD_FOLDER.run(folder), complete=not folder.misnamed)
-    good = [stat for stat in objects if not stat.gzipped and shard_number(stat.key, spec) is not None]
+    good = [stat for stat in objects if not stat.encoding and shard_number(stat.key, spec) is not None]
     parts = []
     for stat in good:
         try:

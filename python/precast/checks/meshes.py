@@ -196,8 +196,8 @@ def _storage_problem(meshes: MultiresMeshes, place: Place, *, whole: bool) -> st
         stat = meshes.store.stat(place.key)
     except ObjectNotFoundError:
         return f"the manifest lists {total} bytes of fragments, but {place.key} is missing" if total else ""
-    if stat.gzipped:
-        return f"{place.key} is stored gzipped, so that it cannot be read by ranges"
+    if stat.encoding:
+        return f"{place.key} is stored packed as {stat.encoding}, so that it cannot be read by ranges"
     return "" if stat.size == total else f"the manifest lists {total} bytes of fragments, {place.key} has {stat.size}"
 
 

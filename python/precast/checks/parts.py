@@ -38,6 +38,7 @@ from precast.precomputed.objects import INFO_KEY, LABEL_TABLE_KEY
 from precast.precomputed.paths import normal_path
 from precast.precomputed.strict_json import parse_object
 from precast.storage import LocalStore
+from precast.storage.encodings import forms
 
 __all__ = ["PART_TYPES", "check_parts"]
 
@@ -156,7 +157,7 @@ def _folders(context: Context) -> list[str]:
     if isinstance(context.store, LocalStore):
         root = context.store.root
         entries = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        return [entry.name for entry in entries if (entry / INFO_KEY).is_file() or (entry / f"{INFO_KEY}.gz").is_file()]
+        return [entry.name for entry in entries if any((entry / name).is_file() for name in forms(INFO_KEY))]
     keys = (stat.key for stat in context.store.list())
     return sorted({key.partition("/")[0] for key in keys if key.count("/") == 1 and key.endswith(f"/{INFO_KEY}")})
 
@@ -262,7 +263,7 @@ class _Parts:
         rows = None
         store = self.context.store
         try:
-            if not store.stat(LABEL_TABLE_KEY).gzipped and isinstance(store, LocalStore):
+            if not store.stat(LABEL_TABLE_KEY).encoding and isinstance(store, LocalStore):
                 rows = np.load(store.root / LABEL_TABLE_KEY, mmap_mode="r", allow_pickle=False)
             else:
                 rows = np.load(io.BytesIO(store.read(LABEL_TABLE_KEY)), allow_pickle=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -16,12 +15,13 @@ from precast.dataset.volume import Scale
 from precast.errors import AccessDeniedError, FormatError, StorageError
 from precast.findings import Finding
 from precast.geometry import Vec3
+from precast.precomputed.chunk_names import from_folders, parse_chunk_name
 from precast.storage import ObjectStat
 
 __all__ = ["find_chunks"]
 
-NAME = re.compile(r"(-?\d+)-(-?\d+)_(-?\d+)-(-?\d+)_(-?\d+)-(-?\d+)")
-PACKED_SUFFIXES = (".br", ".zstd", ".xz", ".bz2", ".lzma")
+PACKED_SUFFIXES = (".zstd", ".xz", ".bz2", ".lzma")
+"""Forms that others write and that precast does not read."""
 
 
 def find_chunks(scale: Scale, survey: ScaleSurvey, threads: int) -> list[Finding]:
@@ -47,32 +47,32 @@ def _from_names(scale: Scale, survey: ScaleSurvey, objects: Sequence[ObjectStat]
     odd: list[tuple[str, Vec3]] = []
     other_sizes = scale.info.other_chunk_sizes
     for stat in objects:
-        name, nested = _flat(stat.key.removeprefix(f"{scale.info.key}/"))
+        name, nested = from_folders(stat.key.removeprefix(f"{scale.info.key}/"))
         suffix = next((suffix for suffix in PACKED_SUFFIXES if name.endswith(suffix)), "")
-        match = NAME.fullmatch(name.removesuffix(suffix))
-        if match is None:
+        name = name.removesuffix(suffix)
+        ends = parse_chunk_name(name)
+        if ends is None:
             continue  # what else lies there is told by a rule about files
-        x0, x1, y0, y1, z0, z1 = (int(group) for group in match.groups())
-        begin, end = Vec3(x0, y0, z0), Vec3(x1, y1, z1)
-        cell = _cell(scale, begin, end)
+        begin, end = ends
+        cell = scale.info.cell_of(name)
         if cell is None:
             if not any(_fits(scale, size, begin, end) for size in other_sizes):
                 odd.append((stat.key, begin))
             continue
         at = (cell.z, cell.y, cell.x)
         if survey.states[at] != ABSENT:
-            survey.twice.add(stat.key, "is stored both as it is and as .gz")
-        elif nested:
+            survey.twice.add(stat.key, "is stored in several forms")
+            continue
+        survey.states[at] = STORED
+        if nested:
             survey.nested.add(stat.key, f"is the chunk {name}, in a folder of its own")
-            survey.states[at] = PACKED
-        elif suffix:
-            survey.packed.add(stat.key, f"is packed as {suffix}, which precast does not read")
+        if suffix or (nested and not scale.in_folders()):
             survey.states[at] = PACKED
         elif stat.size == 0:
             survey.zero_length.add(stat.key, "has no bytes")
             survey.states[at] = BROKEN
-        else:
-            survey.states[at] = STORED
+        if text := _packing(suffix, stat):
+            survey.packed.add(stat.key, text)
     for key, begin in odd:
         relative = begin.minus(scale.info.voxel_offset)
         cell = relative.floordiv(scale.info.chunk_size)
@@ -85,19 +85,11 @@ def _from_names(scale: Scale, survey: ScaleSurvey, objects: Sequence[ObjectStat]
             survey.leftover.add(key, "is not the name of a chunk of this scale")
 
 
-def _flat(name: str) -> tuple[str, bool]:
-    """Return a name as readers ask for it, and whether it was laid in a folder per axis."""
-    parts = name.split("/")
-    return ("_".join(parts), True) if len(parts) == 3 else (name, False)
-
-
-def _cell(scale: Scale, begin: Vec3, end: Vec3) -> Vec3 | None:
-    relative = begin.minus(scale.info.voxel_offset)
-    cell = relative.floordiv(scale.info.chunk_size)
-    if not all(0 <= n < count for n, count in zip(cell, scale.info.grid, strict=True)):
-        return None
-    box = scale.info.chunk_box(cell)
-    return cell if (box.start, box.stop) == (begin, end) else None
+def _packing(suffix: str, stat: ObjectStat) -> str:
+    """Return what is unusual about how a chunk is packed; empty if nothing is."""
+    if suffix:
+        return f"is packed as {suffix}, which precast does not read"
+    return "is packed with brotli, which few web servers send" if stat.encoding == "br" else ""
 
 
 def _fits(scale: Scale, size: Vec3, begin: Vec3, end: Vec3) -> bool:
@@ -115,7 +107,7 @@ def _from_shards(scale: Scale, survey: ScaleSurvey, objects: Sequence[ObjectStat
     assert spec is not None  # the caller looked
     folder = ShardFolder.of(scale.info.key, objects, spec)
     findings = SHARD_FOLDER.run(folder)
-    good = [stat for stat in objects if not stat.gzipped and shard_number(stat.key, spec) is not None]
+    good = [stat for stat in objects if not stat.encoding and shard_number(stat.key, spec) is not None]
 
     def one(stat: ObjectStat) -> ShardFile | str:
         try:
@@ -125,7 +117,7 @@ def _from_shards(scale: Scale, survey: ScaleSurvey, objects: Sequence[ObjectStat
 
     # of these shards the keys are unknown: what they hold is neither there nor absent
     unknown: dict[int, list[int] | None] = {}
-    for key in (*folder.misnamed, *folder.gzipped):
+    for key in (*folder.misnamed, *folder.packed):
         with suppress(ValueError):
             unknown[int(key.rpartition("/")[2].removesuffix(".shard"), 16)] = None
     for stat, shard in zip(good, in_threads(one, good, threads), strict=True):

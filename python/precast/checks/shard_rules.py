@@ -120,15 +120,15 @@ class ShardFolder:
         The directory.
     misnamed
         Files that end in ``.shard`` but that no reader asks for.
-    gzipped
-        Shards that are stored gzipped.
+    packed
+        Shards that are stored in an encoding.
     obsolete
         Files of the former variant, ``.index`` and ``.data``.
     """
 
     where: str
     misnamed: Sequence[str] = ()
-    gzipped: Sequence[str] = ()
+    packed: Sequence[str] = ()
     obsolete: Sequence[str] = ()
 
     @classmethod
@@ -138,7 +138,7 @@ class ShardFolder:
         return cls(
             where,
             [stat.key for stat in shards if shard_number(stat.key, spec) is None],
-            [stat.key for stat in shards if stat.gzipped],
+            [stat.key for stat in shards if stat.encoding],
             [stat.key for stat in objects if is_obsolete(stat.key)],
         )
 
@@ -159,9 +159,9 @@ def shard_names(folder: ShardFolder) -> Iterator[Fault]:
 
 
 @SHARD_FOLDER.add("PC227", "shards are stored as they are", hint="unpack them: shards are read by byte ranges")
-def shard_gzipped(folder: ShardFolder) -> Iterator[Fault]:
-    for key in folder.gzipped:
-        yield key, "is stored gzipped, so that no reader finds its ranges"
+def shard_packed(folder: ShardFolder) -> Iterator[Fault]:
+    for key in folder.packed:
+        yield key, "is stored packed, so that no reader finds its ranges"
 
 
 @SHARD_FOLDER.add(

@@ -26,9 +26,9 @@ def attributes(kind: ObjectKind, *, gzipped: bool = False) -> Attributes:
 
 
 def rewrite(store: Store, key: str, data: bytes, kind: ObjectKind) -> None:
-    """Write an object in the form, gzipped or not, in which it is there already, so that never two forms of it are."""
+    """Write an object gzipped if it is there so already, else as it is."""
     try:
-        gzipped = store.stat(key).gzipped
+        gzipped = store.stat(key).encoding == "gzip"
     except ObjectNotFoundError:
         gzipped = False
     if gzipped:

@@ -98,6 +98,10 @@ class ShardReader:
         place = self.find(key)
         return None if place is None else self.spec.decode_value(read_range(self.store, *place), max_size)
 
+    def forget(self) -> None:
+        """Forget the indices that were read, and shards that were not there."""
+        self._minishards.cache_clear()
+
     def minishards(self) -> Iterator[StoredMinishard]:
         """Yield every minishard that has keys, shard by shard."""
         for stat in self.store.list(f"{self.prefix}/"):

@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from precast import kernels
+from precast.dataset.layout import ScaleLayout
 from precast.dataset.meshes import VolumeMeshes, open_meshes
 from precast.dataset.shards import ShardReader
 from precast.errors import FormatError, ObjectNotFoundError
 from precast.geometry import Box, Vec3
+from precast.precomputed.chunk_names import in_folders
 from precast.precomputed.codecs import codec_of_scale
 from precast.precomputed.info import VolumeInfo
 from precast.precomputed.objects import INFO_KEY
@@ -112,7 +114,7 @@ class Scale:
     ``scale[z0:z1, y0:y1, x0:x1]`` takes absolute voxel coordinates of this scale, ``voxel_offset`` included; negative
     numbers are coordinates, not positions from the end. A volume with several channels has the channel in front:
     ``scale[c0:c1, z0:z1, y0:y1, x0:x1]``. Missing ends mean the bounds, a single number drops its axis. Chunks that
-    are not stored read as 0, as the format says.
+    are not stored read as 0, as the format says; that none is stored is an error, unless ``provenance`` says so.
     """
 
     def __init__(self, store: Store, info: VolumeInfo, index: int) -> None:
@@ -124,6 +126,7 @@ class Scale:
         self._codec = codec_of_scale(self.info, info.data_type, info.num_channels, reading=True)
         sharding = self.info.sharding
         self._shards = None if sharding is None else ShardReader(store, self.info.key, sharding)
+        self._layout = ScaleLayout(store, self.info)
 
     def __repr__(self) -> str:
         return f"<precast.Scale {self.info.key} {self.info.box}>"
@@ -163,7 +166,7 @@ class Scale:
         IndexError
             If the box is not inside the scale.
         FormatError, StorageError
-            If a chunk cannot be read or decoded; names it.
+            If a chunk cannot be read or decoded; names it. If no chunk of the scale is there at all.
         """
         if not self.box.contains(box):
             raise IndexError(f"the box {box} is not inside the bounds {self.box} of scale {self.info.key}")
@@ -193,6 +196,16 @@ class Scale:
         """Yield the stored objects of this scale."""
         return self.store.list(f"{self.info.key}/")
 
+    def in_folders(self) -> bool:
+        """Return whether the chunks lie in a folder per axis, where viewers do not look.
+
+        Raises
+        ------
+        FormatError
+            If no chunk is there at all, and nothing says that all are empty.
+        """
+        return self._layout.in_folders()
+
     def stored_chunks(self) -> int:
         """Count the chunks that are stored, from the objects that are there."""
         if self._shards is None:
@@ -211,7 +224,7 @@ class Scale:
         whole = self.info.chunk_box(cell)
         name = f"{self.info.key}/{self.info.chunk_name(cell)}"
         try:
-            payload = self._payload(name, key)
+            payload = self._payload(cell, key)
             if payload is None:
                 return False
             part = whole.intersect(box)
@@ -222,14 +235,28 @@ class Scale:
                 self._codec.decode(payload, chunk)
                 out[part.slices(box.start)] = chunk[part.slices(whole.start)]
         except FormatError as error:
+            if error.where == self._layout.where:
+                raise  # it is about all chunks
             raise FormatError(f"chunk {name}: {error.message}", hint=error.hint, where=name) from None
         return True
 
-    def _payload(self, name: str, key: int) -> bytes | None:
+    def _payload(self, cell: Vec3, key: int) -> bytes | None:
         if self._shards is not None:
-            return self._shards.read(key, self._codec.max_payload_bytes)
+            payload = self._shards.read(key, self._codec.max_payload_bytes)
+            if payload is None:
+                try:
+                    self._layout.in_folders()
+                except FormatError:
+                    self._shards.forget()
+                    raise
+            return payload
+        name = self.info.chunk_name(cell)
+        payload = self._file(name)
+        return self._file(in_folders(name)) if payload is None and self._layout.in_folders() else payload
+
+    def _file(self, name: str) -> bytes | None:
         try:
-            return self.store.read(name)
+            return self.store.read(f"{self.info.key}/{name}")
         except ObjectNotFoundError:
             return None
 

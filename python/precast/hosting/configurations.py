@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
 
 from precast.dataset import LayerSet, open_layers
-from precast.errors import ObjectNotFoundError, UsageError
+from precast.dataset.layout import ScaleLayout
+from precast.errors import FormatError, ObjectNotFoundError, UsageError
 from precast.hosting.addresses import join_url
 from precast.precomputed.mesh_info import MeshInfo
 from precast.precomputed.objects import INFO_KEY
 from precast.storage import LocalStore
+from precast.storage.encodings import SUFFIXES
 
 __all__ = [
     "BUCKETS",
@@ -233,6 +235,7 @@ def site_of(place: str | os.PathLike[str], options: HostingOptions) -> Site:
         raise UsageError(
             f"the name of {str(source)!r} cannot stand in an address as it is", hint="rename the directory"
         )
+    _refuse_what_is_not_sent(source, found)
     meshes = list(_mesh_directories(found))
     return Site(
         source=source,
@@ -240,8 +243,36 @@ def site_of(place: str | os.PathLike[str], options: HostingOptions) -> Site:
         root=os.fspath(options.root or DEFAULT_ROOT),
         fragments=tuple(path for path, info in meshes if info.kind != "legacy" and info.sharding is None),
         manifests=any(info.kind == "legacy" for _, info in meshes),
-        packed=any(True for _ in source.rglob("*.gz")),
+        packed=any(True for _ in source.rglob(f"*{SUFFIXES['gzip']}")),
     )
+
+
+def _refuse_what_is_not_sent(source: Path, found: LayerSet) -> None:
+    """Raise where files lie in a form that none of these servers sends under the names that viewers ask for."""
+    packed = next(source.rglob(f"*{SUFFIXES['br']}"), None)
+    if packed is not None:
+        raise UsageError(
+            f"{packed} is packed with brotli, which these configurations do not send: nginx needs a module for it, "
+            "and browsers take it over https alone",
+            hint="igneous image xfer --compress gzip, or --sharded, writes a copy that they send",
+            where=str(packed),
+        )
+    for layer in found.layers:
+        for scale in () if layer.info is None else layer.info.scales:
+            layout = ScaleLayout(layer.store, scale)
+            if scale.sharding is None and _in_folders(layout):
+                raise UsageError(
+                    f"{layout.where} has its chunks in a folder per axis, where viewers do not look",
+                    hint="write them with --flat of neuroglancer-scripts, or rename a/b/c to a_b_c",
+                    where=layout.where,
+                )
+
+
+def _in_folders(layout: ScaleLayout) -> bool:
+    try:
+        return layout.in_folders()
+    except FormatError:  # nothing is there yet
+        return False
 
 
 def _mesh_directories(found: LayerSet) -> Iterator[tuple[str, MeshInfo]]:

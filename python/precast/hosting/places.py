@@ -14,6 +14,7 @@ from precast.findings import Finding, notice
 from precast.precomputed.objects import INFO_KEY
 from precast.storage import LocalStore
 from precast.storage.base import translate_os_error
+from precast.storage.encodings import forms
 
 __all__ = ["Place", "find_places"]
 
@@ -136,7 +137,7 @@ def _look(root: Path, name: str, findings: list[Finding]) -> Place:
 
 def is_complete(root: Path) -> bool:
     """Return whether a directory has an ``info``, which writers put there last."""
-    return any((root / name).is_file() for name in (INFO_KEY, f"{INFO_KEY}.gz"))
+    return any((root / name).is_file() for name in forms(INFO_KEY))
 
 
 def _is_dataset(member: Member) -> bool:

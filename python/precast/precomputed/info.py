@@ -12,6 +12,7 @@ import numpy as np
 
 from precast.errors import FormatError, UsageError
 from precast.geometry import Box, Vec3, VoxelSize
+from precast.precomputed.chunk_names import parse_chunk_name
 from precast.precomputed.sharding import ShardingSpec, morton_bits
 from precast.precomputed.strict_json import json_file, parse_object
 
@@ -60,6 +61,17 @@ class ScaleInfo:
         """Return the file name of an unsharded chunk: ``xb-xe_yb-ye_zb-ze``, absolute voxels."""
         box = self.chunk_box(cell)
         return "_".join(f"{a}-{b}" for a, b in zip(box.start, box.stop, strict=True))
+
+    def cell_of(self, name: str) -> Vec3 | None:
+        """Return the grid cell of the chunk with a file name, or None if no chunk of this scale has it."""
+        ends = parse_chunk_name(name)
+        if ends is None:
+            return None
+        cell = ends[0].minus(self.voxel_offset).floordiv(self.chunk_size)
+        if not all(0 <= n < count for n, count in zip(cell, self.grid, strict=True)):
+            return None
+        box = self.chunk_box(cell)
+        return cell if (box.start, box.stop) == ends else None
 
     def cells(self, box: Box) -> Box:
         """Return the grid cells whose chunks overlap ``box``."""

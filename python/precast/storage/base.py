@@ -16,11 +16,11 @@ __all__ = ["Attributes", "ObjectStat", "Store", "check_key", "translate_os_error
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectStat:
-    """One stored object: key, stored (encoded) size in bytes, and whether it is stored gzipped."""
+    """One stored object: key, stored (encoded) size in bytes, and content encoding, empty if it is stored as it is."""
 
     key: str
     size: int
-    gzipped: bool = False
+    encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +45,9 @@ class Attributes:
 class Store(Protocol):
     """Objects under ``/``-separated keys.
 
-    Writing is atomic: an object is absent or complete. ``gzipped`` data are one gzip member that readers
-    of the key receive inflated; how that is marked (a suffix, a header) is the store's affair. Errors are
+    Writing is atomic: an object is absent or complete, and what was there under its key in another form is gone.
+    ``gzipped`` data are one gzip member that readers of the key receive inflated, as they do what others stored in
+    another encoding; how that is marked (a suffix, a header) is the store's affair. Errors are
     ``ObjectNotFoundError``, ``AccessDeniedError`` or ``StorageError``; an error is never empty data.
     Stores pickle and hold no open handles.
     """
@@ -54,7 +55,7 @@ class Store(Protocol):
     url: str
 
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
-        """Return an object, or the bytes ``[start, stop)`` of one that is not gzipped."""
+        """Return an object, or the bytes ``[start, stop)`` of one that is stored as it is."""
 
     def write(self, key: str, data: bytes, attributes: Attributes) -> None:
         """Write an object at once."""

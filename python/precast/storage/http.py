@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from precast import __version__, kernels
+from precast import __version__
 from precast.errors import (
     AccessDeniedError,
     CertificateError,
@@ -25,6 +25,7 @@ from precast.errors import (
     UsageError,
 )
 from precast.storage.base import Attributes, ObjectStat, check_key
+from precast.storage.encodings import MAX_INFLATED_BYTES, unpack
 
 if TYPE_CHECKING:
     import urllib3
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["LOOPBACK", "HttpAnswer", "HttpClient", "HttpStore", "decode_body", "quote_key"]
 
 MAX_BODY_BYTES = 1 << 32
-MAX_INFLATED_BYTES = 1 << 34
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
 RETRIED = (429, 500, 502, 503, 504)
@@ -316,10 +316,9 @@ class HttpStore:
         url = self.address(key)
         answer = self.client.request("HEAD", url, {"Accept-Encoding": "gzip"})
         if answer.status == 200:
-            gzipped = answer.headers.get("content-encoding") == "gzip"
             size = answer.headers.get("content-length", "")
             if size.isdigit():
-                return ObjectStat(key=key, size=int(size), gzipped=gzipped)
+                return ObjectStat(key=key, size=int(size), encoding=_encoding(answer))
         elif answer.status not in (405, 501):
             raise _refusal(answer, url, key)
         return self._stat_by_get(key, url)
@@ -329,14 +328,14 @@ class HttpStore:
         if answer.status == 206:
             total = answer.headers.get("content-range", "").rpartition("/")[2]
             if total.isdigit():
-                return ObjectStat(key=key, size=int(total), gzipped=False)
+                return ObjectStat(key=key, size=int(total))
         if answer.status == 416:
-            return ObjectStat(key=key, size=0, gzipped=False)
+            return ObjectStat(key=key, size=0)
         if answer.status not in (200, 206):
             raise _refusal(answer, url, key)
         if answer.status == 206:
             raise StorageError(f"{url}: the server does not tell the size of the object", where=key)
-        return ObjectStat(key=key, size=len(answer.body), gzipped=answer.headers.get("content-encoding") == "gzip")
+        return ObjectStat(key=key, size=len(answer.body), encoding=_encoding(answer))
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Refuse: web servers do not list directories."""
@@ -364,6 +363,12 @@ class HttpStore:
         )
 
 
+def _encoding(answer: HttpAnswer) -> str:
+    """Return the content encoding of an answer; empty if it has none."""
+    encoding = answer.headers.get("content-encoding", "").strip().lower()
+    return {"identity": "", "x-gzip": "gzip"}.get(encoding, encoding)
+
+
 def _refusal(answer: HttpAnswer, url: str, key: str) -> AccessDeniedError | ObjectNotFoundError | StorageError:
     if answer.status in (404, 410):
         return ObjectNotFoundError(f"{url} does not exist ({answer.status})", hint="check the address", where=key)
@@ -384,26 +389,15 @@ def decode_body(answer: HttpAnswer, key: str, limit: int = MAX_INFLATED_BYTES) -
     StorageError
         If the body is not what the header says, or becomes longer than ``limit`` bytes.
     """
-    encoding = answer.headers.get("content-encoding", "identity").strip().lower()
-    try:
-        if encoding in ("identity", ""):
-            return answer.body
-        if encoding in ("gzip", "x-gzip"):
-            return kernels.gzip_decompress(answer.body, limit)
-        if encoding in ("br", "zstd", "deflate"):
-            import imagecodecs
-
-            decoders = {
-                "br": imagecodecs.brotli_decode,
-                "zstd": imagecodecs.zstd_decode,
-                "deflate": imagecodecs.zlib_decode,
-            }
-            data = bytes(decoders[encoding](answer.body))
-            if len(data) > limit:
-                raise FormatError(f"becomes more than {limit} bytes")
-            return data
-    except (FormatError, RuntimeError, ValueError) as error:
-        raise StorageError(f"{answer.url} is not the {encoding} that its header says: {error}", where=key) from None
+    encoding = _encoding(answer)
+    if not encoding:
+        return answer.body
+    if encoding in ("gzip", "br", "zstd", "deflate"):
+        try:
+            return unpack(answer.body, encoding, limit)
+        except FormatError as error:
+            text = f"{answer.url} is not the {encoding} that its header says: {error.message}"
+            raise StorageError(text, where=key) from None
     raise StorageError(f"{answer.url} has the content encoding {encoding!r}, which precast does not know", where=key)
 
 

@@ -1,7 +1,8 @@
 """A directory as a store.
 
-A gzipped object ``X`` lies on disk as ``X.gz``. Files are written under a temporary name that starts
-with a dot and renamed when they are complete. On Windows ``:`` in a key is stored as ``%3A``.
+A gzipped object ``X`` lies on disk as ``X.gz``; what others packed with brotli, as ``X.br``. Files are written under a
+temporary name that starts with a dot and renamed when they are complete. On Windows ``:`` in a key is stored as
+``%3A``.
 """
 
 from __future__ import annotations
@@ -10,13 +11,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from precast import kernels
 from precast.errors import StorageError
 from precast.storage.base import Attributes, ObjectStat, check_key, translate_os_error
+from precast.storage.encodings import SUFFIXES, bare_name, forms, unpack
 
 __all__ = ["LocalStore"]
-
-MAX_INFLATED_BYTES = 1 << 34
 
 
 class LocalStore:
@@ -43,7 +42,7 @@ class LocalStore:
         return self.root / (key.replace(":", "%3A") if os.name == "nt" else key)
 
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
-        """Return an object (inflated if it is stored as ``.gz``), or a range of one that is not."""
+        """Return an object, unpacked if it is stored packed, or a range of one that is not."""
         path = self._path(key)
         try:
             with path.open("rb") as file:
@@ -58,22 +57,23 @@ class LocalStore:
             pass
         except OSError as error:
             raise translate_os_error(error, "reading", path) from None
-        packed = path.with_name(path.name + ".gz")
-        try:
-            data = packed.read_bytes()
-        except FileNotFoundError as error:
-            raise translate_os_error(error, "reading", path) from None
-        except OSError as error:
-            raise translate_os_error(error, "reading", packed) from None
-        if start is not None or stop is not None:
-            raise StorageError(f"{packed} is gzipped and cannot be read by ranges", where=key)
-        return kernels.gzip_decompress(data, MAX_INFLATED_BYTES)
+        for encoding, suffix in SUFFIXES.items():
+            packed = path.with_name(path.name + suffix)
+            try:
+                data = packed.read_bytes()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise translate_os_error(error, "reading", packed) from None
+            if start is not None or stop is not None:
+                raise StorageError(f"{packed} is packed as {encoding} and cannot be read by ranges", where=key)
+            return unpack(data, encoding)
+        raise translate_os_error(FileNotFoundError(), "reading", path)
 
     def write(self, key: str, data: bytes, attributes: Attributes) -> None:
         """Write a file under a temporary name, then rename it."""
-        path = self._path(key)
-        if attributes.gzipped:
-            path = path.with_name(path.name + ".gz")
+        plain = self._path(key)
+        path = plain.with_name(plain.name + SUFFIXES["gzip"]) if attributes.gzipped else plain
         temporary = (self.temporary or path.parent) / f".{path.name}.part"
         try:
             try:
@@ -81,6 +81,7 @@ class LocalStore:
             except FileNotFoundError:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._put(temporary, data, path)
+            self._remove(plain, but=path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise translate_os_error(error, "writing", path) from None
@@ -91,21 +92,30 @@ class LocalStore:
             file.write(data)
         temporary.replace(path)
 
+    @staticmethod
+    def _remove(plain: Path, but: Path | None = None) -> None:
+        """Remove an object in all its forms but one."""
+        for name in forms(plain.name):
+            if but is None or name != but.name:
+                plain.with_name(name).unlink(missing_ok=True)
+
     def write_file(self, key: str, path: Path, attributes: Attributes) -> None:  # a file system keeps none
         """Move a file of the same file system into place."""
         target = self._path(key)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
+            self._remove(target, but=target)
         except OSError as error:
             raise translate_os_error(error, "writing", target) from None
 
     def stat(self, key: str) -> ObjectStat:
         """Describe one object."""
         path = self._path(key)
-        for candidate, gzipped in ((path, False), (path.with_name(path.name + ".gz"), True)):
+        for encoding, suffix in {"": "", **SUFFIXES}.items():
+            candidate = path.with_name(path.name + suffix)
             try:
-                return ObjectStat(key=key, size=candidate.stat().st_size, gzipped=gzipped)
+                return ObjectStat(key=key, size=candidate.stat().st_size, encoding=encoding)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -137,14 +147,13 @@ class LocalStore:
             key = Path(entry.path).relative_to(self.root).as_posix()
             if os.name == "nt":
                 key = key.replace("%3A", ":")
-            gzipped = key.endswith(".gz")
-            yield ObjectStat(key=key.removesuffix(".gz"), size=size, gzipped=gzipped)
+            key, encoding = bare_name(key)
+            yield ObjectStat(key=key, size=size, encoding=encoding)
 
     def delete(self, key: str) -> None:
-        """Remove an object in either form."""
+        """Remove an object in every form."""
         path = self._path(key)
         try:
-            path.unlink(missing_ok=True)
-            path.with_name(path.name + ".gz").unlink(missing_ok=True)
+            self._remove(path)
         except OSError as error:
             raise translate_os_error(error, "removing", path) from None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from precast import kernels
 from precast.errors import ObjectNotFoundError, StorageError
 from precast.storage.base import Attributes, ObjectStat, check_key
+from precast.storage.encodings import unpack
 
 __all__ = ["MemoryStore"]
 
@@ -31,7 +31,7 @@ class MemoryStore:
         if gzipped:
             if start is not None or stop is not None:
                 raise StorageError(f"{key} is gzipped and cannot be read by ranges", where=key)
-            return kernels.gzip_decompress(data, 1 << 34)
+            return unpack(data, "gzip")
         return data[start:stop]
 
     def write(self, key: str, data: bytes, attributes: Attributes) -> None:
@@ -46,7 +46,7 @@ class MemoryStore:
     def stat(self, key: str) -> ObjectStat:
         """Describe one object."""
         data, gzipped = self._get(key)
-        return ObjectStat(key=key, size=len(data), gzipped=gzipped)
+        return ObjectStat(key=key, size=len(data), encoding="gzip" if gzipped else "")
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Yield all objects, sorted."""
