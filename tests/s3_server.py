@@ -74,7 +74,10 @@ class S3Server:
         keys: Keys | None = None,
         port: int | None = None,
     ) -> dict[str, str]:
-        """Return the headers of a request to ``/bucket/key?query``, quoted, signed for the port that it goes to."""
+        """Return the headers of a request to ``/bucket/key?query``, quoted, signed for the port that it goes to.
+
+        In a query ``/`` has to be quoted too, or the signature is for another.
+        """
         url = f"http://127.0.0.1:{port or self.port}{target}"
         request = AWSRequest(method, url, data=body, headers={**(headers or {})})
         keys = keys or self.keys
