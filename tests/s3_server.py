@@ -21,9 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
 from raw_http import Answer, Connection
 from web_server import free_port
@@ -78,6 +75,11 @@ class S3Server:
 
         In a query ``/`` has to be quoted too, or the signature is for another.
         """
+        # here, because every run of tests loads this file, and most need nothing of it
+        from botocore.auth import S3SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.credentials import Credentials
+
         url = f"http://127.0.0.1:{port or self.port}{target}"
         request = AWSRequest(method, url, data=body, headers={**(headers or {})})
         keys = keys or self.keys
