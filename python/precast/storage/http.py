@@ -15,16 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from precast import __version__, kernels
+from precast import __version__
 from precast.errors import (
     AccessDeniedError,
     CertificateError,
-    FormatError,
+    MissingExtraError,
     ObjectNotFoundError,
     StorageError,
     UsageError,
 )
 from precast.storage.base import Attributes, ObjectStat, check_key
+from precast.storage.encodings import MAX_INFLATED_BYTES, decode
 
 if TYPE_CHECKING:
     import urllib3
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["LOOPBACK", "HttpAnswer", "HttpClient", "HttpStore", "decode_body", "quote_key"]
 
 MAX_BODY_BYTES = 1 << 32
-MAX_INFLATED_BYTES = 1 << 34
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
 RETRIED = (429, 500, 502, 503, 504)
@@ -358,7 +358,7 @@ class HttpStore:
         """Refuse."""
         raise self._read_only()
 
-    def _read_only(self) -> AccessDeniedError:
+    def _read_only(self) -> AccessDeniedError | MissingExtraError:
         return AccessDeniedError(
             f"{self.url} can be read only", hint="change the local copy and upload it again", where=self.url
         )
@@ -377,34 +377,14 @@ def _refusal(answer: HttpAnswer, url: str, key: str) -> AccessDeniedError | Obje
 
 
 def decode_body(answer: HttpAnswer, key: str, limit: int = MAX_INFLATED_BYTES) -> bytes:
-    """Undo the content encoding; of those that are not asked for, what stores send all the same.
+    """Return the body without its content encoding.
 
     Raises
     ------
     StorageError
-        If the body is not what the header says, or becomes longer than ``limit`` bytes.
+        If it is not what the header says, or becomes longer than ``limit`` bytes.
     """
-    encoding = answer.headers.get("content-encoding", "identity").strip().lower()
-    try:
-        if encoding in ("identity", ""):
-            return answer.body
-        if encoding in ("gzip", "x-gzip"):
-            return kernels.gzip_decompress(answer.body, limit)
-        if encoding in ("br", "zstd", "deflate"):
-            import imagecodecs
-
-            decoders = {
-                "br": imagecodecs.brotli_decode,
-                "zstd": imagecodecs.zstd_decode,
-                "deflate": imagecodecs.zlib_decode,
-            }
-            data = bytes(decoders[encoding](answer.body))
-            if len(data) > limit:
-                raise FormatError(f"becomes more than {limit} bytes")
-            return data
-    except (FormatError, RuntimeError, ValueError) as error:
-        raise StorageError(f"{answer.url} is not the {encoding} that its header says: {error}", where=key) from None
-    raise StorageError(f"{answer.url} has the content encoding {encoding!r}, which precast does not know", where=key)
+    return decode(answer.body, answer.headers.get("content-encoding"), answer.url, key, limit)
 
 
 def _check_range(answer: HttpAnswer, start: int, stop: int | None, key: str) -> None:

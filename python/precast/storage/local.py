@@ -13,10 +13,9 @@ from pathlib import Path
 from precast import kernels
 from precast.errors import StorageError
 from precast.storage.base import Attributes, ObjectStat, check_key, translate_os_error
+from precast.storage.encodings import MAX_INFLATED_BYTES
 
 __all__ = ["LocalStore"]
-
-MAX_INFLATED_BYTES = 1 << 34
 
 
 class LocalStore:
