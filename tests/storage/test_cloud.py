@@ -214,6 +214,32 @@ class TestOnMoto(CloudContract):
         )
         assert bytes.fromhex(done.stdout.decode()) == DATA[3:6]
 
+    @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux for the most memory that was in use")
+    def test_sending_a_file_takes_the_memory_of_a_few_parts(
+        self, place: Place, store: CloudStore, tmp_path: Path
+    ) -> None:
+        size = 20 * cloud.PART_BYTES
+        with (tmp_path / "large").open("wb") as file:
+            file.truncate(size)
+        script = """if True:
+            import pickle, pathlib, re, sys
+            from precast.storage import Attributes
+            most = lambda: int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) << 10
+            store = pickle.load(sys.stdin.buffer)
+            store.write("small", b"1", Attributes())
+            before = most()
+            store.write_file("large", pathlib.Path(sys.argv[1]), Attributes())
+            print(most() - before)
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path / "large")],
+            input=pickle.dumps(store),
+            capture_output=True,
+            check=True,
+        )
+        assert place.head("data/em/large")["ContentLength"] == size
+        assert int(done.stdout) < (cloud.PARTS_AT_ONCE + 4) * cloud.PART_BYTES
+
     def test_threads_share_a_store(self, store: CloudStore) -> None:
         def one(number: int) -> None:
             store.write(f"t/{number}", str(number).encode(), PLAIN)

@@ -141,18 +141,24 @@ def understand(error: BaseException) -> Failure:
     """Read an error of the client."""
     text = str(error)
     shown = text.partition("\n\nDebug source:")[0]
-    status = re.search(r"status code: (\d{3})", shown)
-    code = re.search(r"<Code>\s*([^<]{1,100}?)\s*</Code>", shown) or re.search(r"\(code: (\w+)\)", shown)
-    message = re.search(r"<Message>\s*([^<]{1,300}?)\s*</Message>", shown)
-    body = re.search(r"status code: \d{3}[^:]*:(.*)", shown, re.DOTALL)
+    status = _found(r"status code: (\d{3})", shown)
+    code = _found(r"<Code>\s*([^<]{1,100}?)\s*</Code>", shown) or _found(r"\(code: ([A-Za-z]\w*)\)", shown)
+    if not status and not code:  # of what was deleted by Azure, nothing but this is told
+        status = _found(r"\(code: (\d{3})\)", shown)
+        code = "ContainerNotFound" if "container does not exist" in shown else ""
     return Failure(
-        foreign=not code and body is not None and body[1].strip() != "",
-        status=int(status[1]) if status else 0,
-        code=code[1] if code else "",
-        message=" ".join(message[1].split()) if message else "",
+        status=int(status or 0),
+        code=code,
+        message=" ".join(_found(r"<Message>\s*([^<]{1,300}?)\s*</Message>", shown).split()),
+        foreign=not code and _found(r"status code: \d{3}[^:]*:(.*)", shown).strip() != "",
         reason=plain_reason(text),
         debug=text,
     )
+
+
+def _found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text, re.DOTALL)
+    return match[1] if match else ""
 
 
 def is_wrong_region(scheme: str, failure: Failure) -> bool:
