@@ -447,6 +447,28 @@ def test_profiles(server: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert caught.value.hint == "profiles that there are: lab, other"
 
 
+@pytest.mark.parametrize(
+    ("profile", "text"),
+    [
+        (
+            "sso_session = s\nsso_account_id = 1\nsso_role_name = r\n"
+            "[sso-session s]\nsso_region = us-east-1\nsso_start_url = https://example.org/start\n",
+            "SSO",
+        ),
+        (f"credential_process = {sys.executable} -c exit(3)\n", "custom-process"),
+    ],
+)
+def test_credentials_that_cannot_be_used(
+    server: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str, text: str
+) -> None:
+    (tmp_path / "config").write_text(f"[profile lab]\n{profile}")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    with pytest.raises(AccessDeniedError, match=f"s3://bucket: the credentials cannot be used: .*{text}") as caught:
+        at(server, profile="lab").read("x")
+    assert "aws sso login" in caught.value.hint
+    assert server.seen == []
+
+
 def test_endpoints_of_the_environment(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     server.answers[None] = (200, {"ETag": '"1"', "Last-Modified": "Thu, 01 Jan 1970 00:00:00 GMT"}, b"{}")
     nowhere = "http://127.0.0.1:1"

@@ -40,7 +40,7 @@ AMAZON = "https://s3.amazonaws.com"
 """Answers for buckets of every region."""
 
 ENDPOINT_VARIABLES = {
-    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),  # the last one the client knows too
     "gs": ("STORAGE_EMULATOR_HOST",),
     "az": ("AZURE_STORAGE_ENDPOINT",),
 }
@@ -203,15 +203,18 @@ def _open_s3(store: Any, bucket: str, options: StoreOptions, connection: Connect
         session = boto3.Session(profile_name=options.profile)
         endpoint = wanted_endpoint("s3", options) or _configured_endpoint(session)
         region = region or options.region or os.environ.get("AWS_REGION") or session.region_name or ""
-        signed = not options.anonymous and session.get_credentials() is not None
+        found = None if options.anonymous else session.get_credentials()
+        if found is not None:
+            found.get_frozen_credentials()  # what has to be signed in for, or asked for, fails here
+        signed = found is not None
         provider = Boto3CredentialProvider(session) if signed else None
     except botocore.exceptions.ProfileNotFound as error:
         known = ", ".join(botocore.session.Session().available_profiles) or "none"
         raise UsageError(f"{error}", hint=f"profiles that there are: {known}") from None
-    except botocore.exceptions.BotoCoreError as error:
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         raise AccessDeniedError(
             f"s3://{bucket}: the credentials cannot be used: {error}",
-            hint="aws sts get-caller-identity tells whether they are good; --anonymous reads public buckets",
+            hint="aws sso login, if they are of that kind; --profile chooses others; --anonymous reads public buckets",
         ) from None
     if not region:
         region = DEFAULT_REGION if endpoint else bucket_region(bucket) or DEFAULT_REGION
