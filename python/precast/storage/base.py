@@ -7,20 +7,33 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from precast.errors import AccessDeniedError, ObjectNotFoundError, PrecastError, StorageError
 
-__all__ = ["Attributes", "ObjectStat", "Store", "check_key", "translate_os_error"]
+__all__ = ["Attributes", "ObjectStat", "Store", "TellsAttributes", "check_key", "translate_os_error"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectStat:
-    """One stored object: key, stored (encoded) size in bytes, and whether it is stored gzipped."""
+    """One stored object.
+
+    Attributes
+    ----------
+    key
+        Its key.
+    size
+        Bytes as stored, encoded if it is.
+    gzipped
+        Whether it is stored gzipped; None in the listings of object stores, which do not tell: ``stat`` does.
+    etag
+        What changes whenever the object is written; empty if the store has no such thing.
+    """
 
     key: str
     size: int
-    gzipped: bool = False
+    gzipped: bool | None = False
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +46,13 @@ class Attributes:
         Value of ``Content-Type``.
     gzipped
         The bytes are one gzip member; readers receive them inflated.
-    immutable
-        Never rewritten in place, so it may be cached for long.
+    cache_control
+        Value of ``Cache-Control``; none is sent if it is empty.
     """
 
     content_type: str = "application/octet-stream"
     gzipped: bool = False
-    immutable: bool = False
+    cache_control: str = ""
 
 
 class Store(Protocol):
@@ -70,6 +83,14 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove an object; absent is fine."""
+
+
+@runtime_checkable
+class TellsAttributes(Protocol):
+    """A store that also tells how an object is kept and sent."""
+
+    def attributes(self, key: str) -> Attributes:
+        """Return what an object was written with, as far as the store keeps it."""
 
 
 def check_key(key: str) -> str:

@@ -91,9 +91,11 @@ class LocalStore:
             file.write(data)
         temporary.replace(path)
 
-    def write_file(self, key: str, path: Path, attributes: Attributes) -> None:  # a file system keeps none
+    def write_file(self, key: str, path: Path, attributes: Attributes) -> None:
         """Move a file of the same file system into place."""
         target = self._path(key)
+        if attributes.gzipped:
+            target = target.with_name(target.name + ".gz")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
@@ -105,7 +107,8 @@ class LocalStore:
         path = self._path(key)
         for candidate, gzipped in ((path, False), (path.with_name(path.name + ".gz"), True)):
             try:
-                return ObjectStat(key=key, size=candidate.stat().st_size, gzipped=gzipped)
+                status = candidate.stat()
+                return ObjectStat(key=key, size=status.st_size, gzipped=gzipped, etag=_etag(status))
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -128,9 +131,9 @@ class LocalStore:
             if entry.name.startswith("."):
                 continue
             try:
-                folder_inside, size = entry.is_dir(), entry.stat().st_size
+                folder_inside, status = entry.is_dir(), entry.stat()
             except OSError:  # a link that leads nowhere is an object too: reading it fails, and says why
-                folder_inside, size = False, entry.stat(follow_symlinks=False).st_size
+                folder_inside, status = False, entry.stat(follow_symlinks=False)
             if folder_inside:
                 yield from self._walk(Path(entry.path))
                 continue
@@ -138,7 +141,7 @@ class LocalStore:
             if os.name == "nt":
                 key = key.replace("%3A", ":")
             gzipped = key.endswith(".gz")
-            yield ObjectStat(key=key.removesuffix(".gz"), size=size, gzipped=gzipped)
+            yield ObjectStat(key=key.removesuffix(".gz"), size=status.st_size, gzipped=gzipped, etag=_etag(status))
 
     def delete(self, key: str) -> None:
         """Remove an object in either form."""
@@ -148,3 +151,7 @@ class LocalStore:
             path.with_name(path.name + ".gz").unlink(missing_ok=True)
         except OSError as error:
             raise translate_os_error(error, "removing", path) from None
+
+
+def _etag(status: os.stat_result) -> str:
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
