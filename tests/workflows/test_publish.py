@@ -85,7 +85,7 @@ def side(store: Any, name: str, prefix: str = "") -> bytes | None:
 
 
 class Watched(MemoryStore):
-    """Ends at a certain write or removal, before or after it, as a process that is killed; calls a reader after each."""
+    """Ends at a certain write or removal, before or after it, as a killed process does; calls a reader after each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -265,7 +265,7 @@ def test_killed_at_every_operation(made: dict[str, Path], before: str | None, af
         for name in ("provenance", "label_table.npy")
     }
     count = steps(start, made[after])
-    assert count > 10
+    assert count > 5
     for number, late in itertools.product(range(count), (False, True)):
         store = start.again()
 

@@ -7,14 +7,18 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from precast.checks.former import FormerGenerations
 from precast.checks.part_rules import FILES, Files
 from precast.checks.presence import NAME, PACKED_SUFFIXES
 from precast.checks.shard_rules import is_obsolete
 from precast.findings import Finding
 from precast.precomputed.objects import INFO_KEY, LABEL_TABLE_KEY, PROVENANCE_KEY
+from precast.precomputed.publication import PUBLISHED_DIRECTORY
 from precast.storage import LocalStore
 
 __all__ = ["Belongs", "check_files", "in_annotations", "in_meshes", "in_properties", "in_scale", "in_skeletons"]
+
+NOTHING = FormerGenerations()
 
 Belongs = Callable[[str], bool]
 """Whether a file belongs to a part, by its name inside the part's directory, without ``.gz``."""
@@ -56,7 +60,9 @@ def in_properties(name: str) -> bool:
     return name == INFO_KEY
 
 
-def check_files(store: LocalStore, parts: Mapping[str, Belongs], *, skip: tuple[str, ...] = ()) -> list[Finding]:
+def check_files(
+    store: LocalStore, parts: Mapping[str, Belongs], *, skip: tuple[str, ...] = (), former: FormerGenerations = NOTHING
+) -> list[Finding]:
     """Return findings about files that belong to nothing.
 
     Parameters
@@ -67,13 +73,17 @@ def check_files(store: LocalStore, parts: Mapping[str, Belongs], *, skip: tuple[
         Directories of its parts, and what belongs there.
     skip
         Directories that are not looked into.
+    former
+        What publications keep here.
     """
     groups: dict[str, Files] = {}
     for name in _walk(store.root):
         folder = next((f for f in (*parts, *skip) if name.startswith(f"{f}/")), None)
+        plain = name.removesuffix(".gz")
+        if name.startswith(f"{PUBLISHED_DIRECTORY}/") or (folder is None and plain in former.keys):
+            continue
         if folder in skip or name in parts:  # a directory of which only a broken link is left
             continue
-        plain = name.removesuffix(".gz")
         if folder is None:
             group = name.partition("/")[0] if "/" in name else "."
             known = plain in (INFO_KEY, PROVENANCE_KEY, LABEL_TABLE_KEY) or plain.startswith(f"{PROVENANCE_KEY}.")

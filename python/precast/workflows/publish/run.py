@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from precast.dataset.objects import attributes
-from precast.errors import ObjectNotFoundError, StorageError
+from precast.errors import FormatError, ObjectNotFoundError, StorageError
 from precast.execution.progress import Progress
 from precast.precomputed.objects import INFO_KEY, KINDS_BY_NAME
 from precast.precomputed.publication import (
@@ -67,7 +67,7 @@ def settle_doubts(plan: DatasetPlan, threads: int, progress: Progress) -> Datase
             if store.stat(item.key).gzipped is not file.gzipped:
                 return False
             return stored_checksum(store, item.key, file.size, whole=file.gzipped) == wanted
-        except ObjectNotFoundError:
+        except (ObjectNotFoundError, FormatError):  # removed meanwhile; no gzip data
             return False
 
     def done(item: Item, equal: bool) -> None:
