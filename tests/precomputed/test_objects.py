@@ -42,7 +42,7 @@ def test_what_is_read_whole_may_be(kind) -> None:
 @pytest.mark.parametrize("kind", [ObjectKind.INFO, ObjectKind.MESH_INFO, ObjectKind.SEGMENT_PROPERTIES])
 def test_json_that_is_replaced_in_place_is_not_cached_for_long(kind) -> None:
     assert kind.rule.content_type == "application/json"
-    assert not attributes(kind).immutable
+    assert attributes(kind).cache_control == "no-cache"
 
 
 def chunk_name() -> str:

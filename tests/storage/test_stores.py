@@ -72,6 +72,24 @@ class StoreContract:
         assert store.read("s/0.shard") == b"shard"
         assert not source.exists()
 
+    def test_gzipped_files_are_moved_in_as_such(self, store, tmp_path) -> None:
+        source = tmp_path / "part"
+        source.write_bytes(gzip.compress(b"voxels"))
+        store.write_file("s/chunk", source, GZIPPED)
+        assert store.read("s/chunk") == b"voxels"
+        assert store.stat("s/chunk").gzipped
+        assert [stat.key for stat in store.list()] == ["s/chunk"]
+
+    def test_an_etag_changes_with_every_write(self, store) -> None:
+        """Where a store has none, it is empty, also in listings."""
+        found = []
+        for data in (b"one", b"two"):
+            store.write("x", data, PLAIN)
+            (listed,) = store.list()
+            assert listed.etag == store.stat("x").etag
+            found.append(listed.etag)
+        assert found == ["", ""] or found[0] != found[1]
+
     def test_deleting(self, store) -> None:
         store.write("x", b"1", PLAIN)
         store.delete("x")

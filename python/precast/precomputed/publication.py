@@ -114,7 +114,9 @@ class Manifest:
     paths
         Directories of the source that the info names, and where they are in this generation.
     top
-        The files at the top, with size and CRC-32C.
+        The files at the top, with size and CRC-32C; and the infos of parts that name other parts, by their keys.
+    linked
+        The CRC-32C of those infos in the source, where their paths may be others.
     objects
         All others.
 
@@ -122,7 +124,7 @@ class Manifest:
     --------
     >>> headers = Headers("application/octet-stream", False, "public, max-age=3600")
     >>> one = Manifest(generation="0123456789ab", complete=True, paths={"8_8_8": "8_8_8"}, top={"info": (3, 5)},
-    ...                objects=(PublishedObject("8_8_8/0.shard", 7, 99, headers, "e"),))
+    ...                linked={}, objects=(PublishedObject("8_8_8/0.shard", 7, 99, headers, "e"),))
     >>> Manifest.from_bytes(one.to_bytes(), where="manifest") == one
     True
     """
@@ -131,6 +133,7 @@ class Manifest:
     complete: bool
     paths: Mapping[str, str]
     top: Mapping[str, tuple[int, int]]
+    linked: Mapping[str, int]
     objects: tuple[PublishedObject, ...]
 
     TYPE = "precast_published_generation"
@@ -146,6 +149,7 @@ class Manifest:
                 "complete": self.complete,
                 "paths": dict(self.paths),
                 "top": {name: {"size": size, "crc32c": f"{crc:08x}"} for name, (size, crc) in self.top.items()},
+                "linked": {name: f"{crc:08x}" for name, crc in self.linked.items()},
                 "headers": [
                     {"Content-Type": one.content_type}
                     | ({"Content-Encoding": "gzip"} if one.gzipped else {})
@@ -179,6 +183,7 @@ class Manifest:
                 complete=value["complete"] is True,
                 paths={str(source): str(place) for source, place in value["paths"].items()},
                 top={str(name): (int(one["size"]), int(one["crc32c"], 16)) for name, one in value["top"].items()},
+                linked={str(name): int(crc, 16) for name, crc in value["linked"].items()},
                 objects=tuple(
                     PublishedObject(str(key), int(size), int(crc, 16), kinds[number], str(etag))
                     for key, size, crc, number, etag in value["objects"]

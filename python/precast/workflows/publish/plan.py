@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from precast.precomputed.objects import INFO_KEY
 from precast.precomputed.publication import Headers, Manifest, PublishedObject
 from precast.storage import Attributes, LocalStore, ObjectStat
 from precast.workflows.publish.place import PublishedPlace
-from precast.workflows.publish.source import SourceDataset, SourceObject, Unit, content_number
+from precast.workflows.publish.source import LinkedInfo, SourceDataset, SourceObject, Unit, content_number
 from precast.workflows.publish.transfer import checksum
 
 __all__ = ["Comparison", "DatasetPlan", "Item", "plan_dataset"]
@@ -57,6 +58,8 @@ class DatasetPlan:
         The number of the content.
     info
         The info as it will be, with the directories of this generation.
+    linked
+        The infos of parts that name other parts, as they will be, by their keys; and their checksums in the source.
     paths
         Directories of the source, and where they will be.
     items
@@ -81,6 +84,7 @@ class DatasetPlan:
     place: PublishedPlace
     generation: str
     info: bytes
+    linked: Mapping[str, tuple[bytes, int]]
     paths: Mapping[str, str]
     items: tuple[Item, ...]
     send: tuple[Item, ...]
@@ -100,6 +104,7 @@ class DatasetPlan:
     def tops(self) -> dict[str, tuple[int, int]]:
         """The files at the top, with size and checksum."""
         found = {name: (top.size, top.crc32c) for name, top in self.source.top.items()}
+        found |= {key: (len(data), checksum(data)) for key, (data, _) in self.linked.items()}
         return found | {INFO_KEY: (len(self.info), checksum(self.info))}
 
 
@@ -150,6 +155,11 @@ def plan_dataset(
         place=place,
         generation=generation,
         info=info,
+        linked={
+            f"{paths[one.part]}/{INFO_KEY}": (_relinked(one, paths, source), one.crc32c)
+            for unit in source.units
+            for one in unit.linked
+        },
         paths=paths,
         items=tuple(items),
         send=tuple(item for item in items if states[item.key] == "absent"),
@@ -165,6 +175,15 @@ def _info_bytes(source: SourceDataset) -> bytes:
     data = source.top[INFO_KEY].data
     assert data is not None
     return data
+
+
+def _relinked(one: LinkedInfo, paths: Mapping[str, str], source: SourceDataset) -> bytes:
+    """Return the info of a part with the way from its place to that of the part that it names."""
+    part, target = paths[one.part], paths[one.target]
+    if (part, target) == (one.part, one.target):
+        return one.text.encode()
+    link = posixpath.relpath(target, part)
+    return set_text_strings(one.text, {("segment_properties",): link}, where=f"{source.where}/{one.key}").encode()
 
 
 def _refuse_foreign(place: PublishedPlace, foreign: tuple[str, ...], *, overwrite: bool) -> None:
@@ -219,6 +238,8 @@ def _moved(key: str, unit: Unit, paths: Mapping[str, str]) -> str:
 def _holds(manifest: Manifest, unit: Unit, checksums: Mapping[str, int]) -> bool:
     """Tell whether a generation has a unit: all of it, and nothing else in its directories."""
     if not all(path in manifest.paths for path in unit.paths):
+        return False
+    if any(manifest.linked.get(f"{manifest.paths[one.part]}/{INFO_KEY}") != one.crc32c for one in unit.linked):
         return False
     places = [manifest.paths[path] for path in unit.paths]
     there = {

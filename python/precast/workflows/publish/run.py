@@ -16,7 +16,7 @@ from pathlib import Path
 from precast.dataset.objects import attributes
 from precast.errors import FormatError, ObjectNotFoundError, StorageError
 from precast.execution.progress import Progress
-from precast.precomputed.objects import INFO_KEY, KINDS_BY_NAME
+from precast.precomputed.objects import INFO_KEY, KINDS_BY_NAME, ObjectKind
 from precast.precomputed.publication import (
     INDEX_KEY,
     GenerationIndex,
@@ -98,6 +98,7 @@ def stage(plan: DatasetPlan, sender: Sender) -> PublishedPlace:
         complete=False,
         paths=plan.paths,
         top=plan.tops,
+        linked={key: crc for key, (_, crc) in plan.linked.items()},
         objects=tuple(item.published for item in plan.items),
     )
     index = place.index
@@ -136,6 +137,11 @@ def stage(plan: DatasetPlan, sender: Sender) -> PublishedPlace:
     if ready:
         return replace(place, index=index)
 
+    visible = {name for one in kept if one in place.manifests for name in place.manifests[one].top}
+    for key, (data, _) in plan.linked.items():
+        if key not in visible:  # else readers of a former generation see it until the switch
+            store.write(key, data, attributes(ObjectKind.MESH_INFO))
+
     def send(item: Item) -> None:
         sender.send(store, item.key, item.source.file, item.crc32c, item.attributes)
 
@@ -170,6 +176,8 @@ def _write_tops(plan: DatasetPlan, sender: Sender) -> None:
             data = plan.info if name == INFO_KEY else top.data
             assert data is not None
             store.write(key, data, how)
+    for name, (data, _) in plan.linked.items():
+        store.write(top_key(plan.generation, name), data, attributes(ObjectKind.MESH_INFO))
 
 
 def _keep_foreign(place: PublishedPlace, index: GenerationIndex, sender: Sender) -> GenerationIndex:
@@ -184,7 +192,7 @@ def _keep_foreign(place: PublishedPlace, index: GenerationIndex, sender: Sender)
         if data is not None:
             store.write(top_key(generation, name), data, attributes(KINDS_BY_NAME[name]))
             top[name] = (len(data), checksum(data))
-    write_manifest(store, Manifest(generation=generation, complete=True, paths={}, top=top, objects=()))
+    write_manifest(store, Manifest(generation=generation, complete=True, paths={}, top=top, linked={}, objects=()))
     sender.progress.note(f"{store.url}: the info that is there is kept; --rollback leads back to it")
     return replace(index, current=generation, kept=(*(one for one in index.kept if one != generation), generation))
 
@@ -233,8 +241,13 @@ def switch(place: PublishedPlace, generation: str, sender: Sender) -> Generation
             store.delete(name)
         if state != "same" and name in top:
             wrong.insert(0, name)  # info first: what goes with it is absent until then
+    for name in (name for name in top if "/" in name):  # infos of parts; the old ones lead to old parts, all there
+        state = _state(store, name, top[name])
+        if state != "same":
+            wrong.insert(0 if state == "absent" else len(wrong), name)
     for name in wrong:
-        sender.copy(store, top_key(generation, name), name, top[name][0], attributes(KINDS_BY_NAME[name]))
+        kind = KINDS_BY_NAME.get(name, ObjectKind.MESH_INFO)
+        sender.copy(store, top_key(generation, name), name, top[name][0], attributes(kind))
         if _state(store, name, top[name]) != "same":
             raise StorageError(
                 f"{store.url}/{name} is not what was written there",
@@ -284,6 +297,10 @@ def finish_removal(store: Below, index: GenerationIndex, sender: Sender) -> Gene
         for one in manifests[name].objects
         if one.key not in used and one.key in place.listed
     }
+    used_tops = {name for one in staying if one in manifests for name in manifests[one].top}
+    for name in index.removing:
+        tops = manifests[name].top if name in manifests else {}
+        going |= {key: size for key, (size, _) in tops.items() if "/" in key and key not in used_tops}
     sender.progress.phase("removing", sum(going.values()))
     each(store.delete, going, sender.threads, lambda key, _: sender.progress.advance(going[key]))
     for name in index.removing:

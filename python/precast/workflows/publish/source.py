@@ -20,7 +20,16 @@ from precast.precomputed.strict_json import parse_object
 from precast.storage import LocalStore
 from precast.workflows.publish.transfer import File, checksum, file_checksum
 
-__all__ = ["Source", "SourceDataset", "SourceObject", "Top", "Unit", "content_number", "open_source_place"]
+__all__ = [
+    "LinkedInfo",
+    "Source",
+    "SourceDataset",
+    "SourceObject",
+    "Top",
+    "Unit",
+    "content_number",
+    "open_source_place",
+]
 
 LINKS = ("mesh", "skeletons", "segment_properties")
 TOP = (INFO_KEY, PROVENANCE_KEY, LABEL_TABLE_KEY)
@@ -52,11 +61,37 @@ class Top:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkedInfo:
+    """The info of a part that names another part of the dataset, so that its text depends on where both lie.
+
+    Attributes
+    ----------
+    part
+        The directory of the part.
+    text, crc32c
+        What it holds in the source.
+    target
+        The directory that ``segment_properties`` in it leads to.
+    """
+
+    part: str
+    text: str
+    crc32c: int
+    target: str
+
+    @property
+    def key(self) -> str:
+        """Its key in the source."""
+        return f"{self.part}/{INFO_KEY}"
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
-    """Directories that move together, because one is inside another or names it; and what is in them."""
+    """Directories that move together, because one is inside another; and what is in them."""
 
     paths: tuple[str, ...]
     objects: tuple[SourceObject, ...]
+    linked: tuple[LinkedInfo, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,13 +235,22 @@ def _dataset(root: Path, name: str) -> SourceDataset:
             if key != INFO_KEY:
                 top[key] = _top(store, key, file)
             continue
+        if key in parts.linked:
+            continue
         found = parts.object(key, file)
         if found is None:
             left_out.append(key)
         else:
             number = next(number for number, group in enumerate(groups) if found[0] in group)
             objects[number].append(found[1])
-    units = tuple(Unit(tuple(group), tuple(objects[number])) for number, group in enumerate(groups))
+    units = tuple(
+        Unit(
+            tuple(group),
+            tuple(objects[number]),
+            tuple(one for one in parts.linked.values() if one.part in group),
+        )
+        for number, group in enumerate(groups)
+    )
     parts.refuse_missing(units)
     return SourceDataset(
         name=name,
@@ -284,7 +328,7 @@ class _Parts:
         self.kinds = kinds
         self.where = where
         self.multires: set[str] = set()
-        self._pairs: list[tuple[str, str]] = []
+        self.linked: dict[str, LinkedInfo] = {}
 
     def follow(self) -> None:
         """Read the infos of parts: they may name directories too."""
@@ -293,7 +337,8 @@ class _Parts:
             path = queue.pop()
             where = f"{self.store.url}/{path}/{INFO_KEY}"
             try:
-                value = parse_object(self.store.read(f"{path}/{INFO_KEY}"), where)
+                data = self.store.read(f"{path}/{INFO_KEY}")
+                value = parse_object(data, where)
             except ObjectNotFoundError:
                 continue
             if value.get("@type") == MULTIRES:
@@ -311,14 +356,16 @@ class _Parts:
             if target not in self.kinds:
                 self.kinds[target] = "segment_properties"
                 queue.append(target)
-            self._pairs.append((path, target))
+            if not target.startswith(f"{path}/"):
+                text = data.decode(json.detect_encoding(data))
+                self.linked[f"{path}/{INFO_KEY}"] = LinkedInfo(path, text, checksum(data), target)
         if "" in self.kinds and self.kinds[""] == MULTIRES:
             self.multires.add("")
 
     def groups(self) -> list[list[str]]:
-        """Return the directories, those together that name or hold each other."""
+        """Return the directories, those together that lie in each other."""
         paths = sorted(self.kinds)
-        pairs = [*self._pairs, *((a, b) for a in paths for b in paths if a != b and (not a or b.startswith(f"{a}/")))]
+        pairs = [(a, b) for a in paths for b in paths if a != b and (not a or b.startswith(f"{a}/"))]
         group = {path: path for path in paths}
         for a, b in pairs:
             old, new = group[b], group[a]
@@ -352,7 +399,7 @@ class _Parts:
 
     def refuse_missing(self, units: Sequence[Unit]) -> None:
         """See that something is in every directory; scales may be all background, but not all of them."""
-        keys = [one.key for unit in units for one in unit.objects]
+        keys = [*self.linked, *(one.key for unit in units for one in unit.objects)]
         for path, kind in self.kinds.items():
             if kind not in ("scale", "annotations") and path and not any(key.startswith(f"{path}/") for key in keys):
                 raise FormatError(
@@ -377,4 +424,7 @@ def content_number(dataset: SourceDataset, checksums: Mapping[str, int]) -> str:
     for one in sorted(dataset.objects, key=lambda one: one.key):
         row = [one.key, one.file.size, checksums[one.key], one.file.gzipped]
         digest.update(json.dumps(row).encode())
+    for unit in dataset.units:
+        for linked in unit.linked:
+            digest.update(json.dumps([linked.key, linked.crc32c]).encode())
     return digest.hexdigest()[:12]
