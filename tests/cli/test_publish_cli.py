@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
 import precast
-from precast.cli import publish as verb
 from precast.cli.main import run
 
 
@@ -67,15 +68,15 @@ def test_the_whole_way(
     capsys.readouterr()
 
     # asked, and answered
-    monkeypatch.setattr(verb.sys, "stdin", Terminal())
+    monkeypatch.setattr(sys, "stdin", Terminal())
     before = files(www)
-    monkeypatch.setattr(verb.click, "confirm", lambda *_, **__: False)
+    monkeypatch.setattr(click, "confirm", lambda *_, **__: False)
     assert run(["publish", str(source), str(www), "--delete"]) == 0
     told = capsys.readouterr().err
     assert "1 objects" in told
     assert "nothing is removed" in told
     assert files(www) == before
-    monkeypatch.setattr(verb.click, "confirm", lambda *_, **__: True)
+    monkeypatch.setattr(click, "confirm", lambda *_, **__: True)
     assert run(["publish", str(source), str(www), "--delete"]) == 0
     assert "removed: 1 objects" in capsys.readouterr().err
     assert voxel(www) == 8

@@ -199,7 +199,7 @@ def test_text_of_the_info_stays_but_for_the_paths(dataset: Path) -> None:
     assert store.read("info").decode() == text.replace('"mesh": "mesh"', f'"mesh": "gen-{done.generation}/mesh"')
 
 
-def annotations(root: Path) -> Path:
+def make_points(root: Path) -> Path:
     info = {
         "@type": "neuroglancer_annotations_v1",
         "dimensions": {"x": [1e-9, "m"]},
@@ -219,7 +219,7 @@ def annotations(root: Path) -> Path:
 
 
 def test_annotations_move_index_by_index(tmp_path: Path) -> None:
-    root, store = annotations(tmp_path / "points"), MemoryStore()
+    root, store = make_points(tmp_path / "points"), MemoryStore()
     publish(root, store)
     (root / "rel_cell" / "6").write_bytes(b"new")
     done = publish(root, store).datasets[0]
