@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from viewer_truth import OFFSET, grid, some_labels
+from viewer_truth import OFFSET, boxes, grid
 
 FOLDER = Path(__file__).resolve().parent / "vectors" / "written_by_others"
 LARGE_ID = 2**53 + 7
@@ -22,7 +22,7 @@ NO_OFFSET = (0, 0, 0)
 
 
 def labels() -> npt.NDArray[np.uint64]:
-    made = some_labels()
+    made = boxes()
     made[made > 99] = LARGE_ID
     return made
 
