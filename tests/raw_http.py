@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ TIMEOUT_S = 60
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; names of headers in lower case, each at most once."""
+    """What came back; names of headers in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -25,10 +25,14 @@ class Answer:
 
 
 class Connection:
-    """One connection, on which requests follow each other."""
+    """One connection, on which requests follow each other.
 
-    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+    No header may be there twice, but for those that others than us repeat; of them the first counts.
+    """
+
+    def __init__(self, port: int, host: str = "127.0.0.1", repeated: Collection[str] = ()) -> None:
         self.port = port
+        self.repeated = repeated
         self.socket = socket.create_connection((host, port), TIMEOUT_S)
         self._rest = b""
 
@@ -59,8 +63,8 @@ class Connection:
         headers: dict[str, str] = {}
         for line in lines:
             name, _, value = line.partition(":")
-            assert name.lower() not in headers, f"{name} twice"
-            headers[name.lower()] = value.strip()
+            assert name.lower() not in headers or name.lower() in self.repeated, f"{name} twice"
+            headers.setdefault(name.lower(), value.strip())
         code = int(status)
         if head_only or code in (204, 304):
             return Answer(code, headers, b"")

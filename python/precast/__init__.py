@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from precast.pipelines.mesh import MeshOptions, MeshPlan, MeshSummary, mesh, plan_meshing
     from precast.pipelines.properties import PropertiesOptions, PropertiesSummary, plan_properties, properties
     from precast.pipelines.sample import SampleOptions, sample
+    from precast.storage import StoreOptions, open_store
     from precast.surfaces import Mesh, SurfaceMap, extract_surface
     from precast.workflows.build import BuildOptions, BuildSummary, build
 
@@ -63,6 +64,7 @@ __all__ = [
     "ServeOptions",
     "SnapshotOptions",
     "SnapshotSummary",
+    "StoreOptions",
     "SurfaceMap",
     "Vec3",
     "View",
@@ -81,6 +83,7 @@ __all__ = [
     "link",
     "mesh",
     "open",
+    "open_store",
     "plan_conversion",
     "plan_meshing",
     "plan_properties",
@@ -116,6 +119,8 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "PropertiesSummary": ("precast.pipelines.properties", "PropertiesSummary"),
     "plan_properties": ("precast.pipelines.properties", "plan_properties"),
     "properties": ("precast.pipelines.properties", "properties"),
+    "StoreOptions": ("precast.storage", "StoreOptions"),
+    "open_store": ("precast.storage", "open_store"),
     "Mesh": ("precast.surfaces", "Mesh"),
     "SurfaceMap": ("precast.surfaces", "SurfaceMap"),
     "extract_surface": ("precast.surfaces", "extract_surface"),

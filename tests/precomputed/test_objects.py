@@ -42,7 +42,13 @@ def test_what_is_read_whole_may_be(kind) -> None:
 @pytest.mark.parametrize("kind", [ObjectKind.INFO, ObjectKind.MESH_INFO, ObjectKind.SEGMENT_PROPERTIES])
 def test_json_that_is_replaced_in_place_is_not_cached_for_long(kind) -> None:
     assert kind.rule.content_type == "application/json"
-    assert not attributes(kind).immutable
+    for generation in (False, True):
+        assert attributes(kind, generation=generation).cache_control == "no-cache"
+
+
+def test_data_are_cached_for_long_where_no_other_can_have_their_name() -> None:
+    assert attributes(ObjectKind.SHARD).cache_control == "public, max-age=3600"
+    assert attributes(ObjectKind.SHARD, generation=True).cache_control == "public, max-age=31536000, immutable"
 
 
 def chunk_name() -> str:

@@ -1,4 +1,4 @@
-"""Find the files of a dataset on a local disk that belong to none of its parts."""
+"""Find the files of a dataset, on a local disk or in a bucket, that belong to none of its parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from precast.checks.shard_rules import is_obsolete
 from precast.findings import Finding
 from precast.precomputed.chunk_names import from_folders, parse_chunk_name
 from precast.precomputed.objects import INFO_KEY, LABEL_TABLE_KEY, PROVENANCE_KEY
-from precast.storage import LocalStore
+from precast.storage import CloudStore, LocalStore
 from precast.storage.encodings import bare_name
 
 __all__ = ["Belongs", "check_files", "in_annotations", "in_meshes", "in_properties", "in_scale", "in_skeletons"]
@@ -57,7 +57,9 @@ def in_properties(name: str) -> bool:
     return name == INFO_KEY
 
 
-def check_files(store: LocalStore, parts: Mapping[str, Belongs], *, skip: tuple[str, ...] = ()) -> list[Finding]:
+def check_files(
+    store: LocalStore | CloudStore, parts: Mapping[str, Belongs], *, skip: tuple[str, ...] = ()
+) -> list[Finding]:
     """Return findings about files that belong to nothing.
 
     Parameters
@@ -70,7 +72,8 @@ def check_files(store: LocalStore, parts: Mapping[str, Belongs], *, skip: tuple[
         Directories that are not looked into.
     """
     groups: dict[str, Files] = {}
-    for name in _walk(store.root):
+    names = _walk(store.root) if isinstance(store, LocalStore) else (stat.key for stat in store.list())
+    for name in names:
         folder = next((f for f in (*parts, *skip) if name.startswith(f"{f}/")), None)
         if folder in skip or name in parts:  # a directory of which only a broken link is left
             continue

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precast.checks.context import Context
-from precast.checks.shard_rules import SHARD_FILE, SHARD_FOLDER, ShardFolder, read_shard, shard_number
+from precast.checks.shard_rules import SHARD_FILE, SHARD_FOLDER, ShardFolder, read_shard, shard_number, with_encodings
 from precast.checks.work import in_threads
 from precast.dataset.shards import ShardReader
 from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError, StorageError
@@ -95,6 +95,7 @@ def find_values(
 
         return Stored(path, keys, read=read_file)
     objects = [stat for stat in store.list(f"{path}/") if "/" not in stat.key.removeprefix(f"{path}/")]
+    objects = with_encodings(store, objects, context.threads)
     folder = ShardFolder.of(path, objects, spec)
     found = Stored(path, np.zeros(0, np.uint64), SHARD_FOLDER.run(folder), complete=not folder.misnamed)
     good = [stat for stat in objects if not stat.encoding and shard_number(stat.key, spec) is not None]

@@ -37,7 +37,7 @@ from precast.precomputed.label_table import LABEL_ROW
 from precast.precomputed.objects import INFO_KEY, LABEL_TABLE_KEY
 from precast.precomputed.paths import normal_path
 from precast.precomputed.strict_json import parse_object
-from precast.storage import LocalStore
+from precast.storage import CloudStore, LocalStore
 from precast.storage.encodings import forms
 
 __all__ = ["PART_TYPES", "check_parts"]
@@ -109,7 +109,7 @@ def check_parts(
             parts.check(kind, path)
         else:
             parts.skipped.append(path)
-    if isinstance(context.store, LocalStore):
+    if isinstance(context.store, LocalStore | CloudStore):
         folders = dict.fromkeys(scale_keys, in_scale) | parts.folders
         parts.findings += check_files(context.store, folders, skip=tuple(parts.skipped))
     return parts.findings, parts.reports
@@ -158,8 +158,18 @@ def _folders(context: Context) -> list[str]:
         root = context.store.root
         entries = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
         return [entry.name for entry in entries if any((entry / name).is_file() for name in forms(INFO_KEY))]
+    if isinstance(context.store, CloudStore):
+        return [name for name in context.store.folders() if _has_info(name, context)]
     keys = (stat.key for stat in context.store.list())
     return sorted({key.partition("/")[0] for key in keys if key.count("/") == 1 and key.endswith(f"/{INFO_KEY}")})
+
+
+def _has_info(path: str, context: Context) -> bool:
+    try:
+        context.store.stat(f"{path}/{INFO_KEY}")
+    except ObjectNotFoundError:
+        return False
+    return True
 
 
 # ---- the parts

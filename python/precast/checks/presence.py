@@ -9,7 +9,15 @@ import numpy as np
 
 from precast import kernels
 from precast.checks.chunk_rules import ABSENT, BROKEN, PACKED, STORED, UNREADABLE, ScaleSurvey
-from precast.checks.shard_rules import SHARD_FILE, SHARD_FOLDER, ShardFile, ShardFolder, read_shard, shard_number
+from precast.checks.shard_rules import (
+    SHARD_FILE,
+    SHARD_FOLDER,
+    ShardFile,
+    ShardFolder,
+    read_shard,
+    shard_number,
+    with_encodings,
+)
 from precast.checks.work import in_threads
 from precast.dataset.volume import Scale
 from precast.errors import AccessDeniedError, FormatError, StorageError
@@ -105,6 +113,7 @@ def _fits(scale: Scale, size: Vec3, begin: Vec3, end: Vec3) -> bool:
 def _from_shards(scale: Scale, survey: ScaleSurvey, objects: Sequence[ObjectStat], threads: int) -> list[Finding]:
     spec = scale.info.sharding
     assert spec is not None  # the caller looked
+    objects = with_encodings(scale.store, objects, threads)
     folder = ShardFolder.of(scale.info.key, objects, spec)
     findings = SHARD_FOLDER.run(folder)
     good = [stat for stat in objects if not stat.encoding and shard_number(stat.key, spec) is not None]

@@ -13,13 +13,14 @@ import numpy.typing as npt
 
 from precast.checks.places import Tally
 from precast.checks.rules import Fault, RuleTable
+from precast.checks.work import in_threads
 from precast.dataset.shards import read_range
 from precast.errors import FormatError
 from precast.findings import Severity
 from precast.precomputed.sharding import ShardingSpec, minishard_rows
 from precast.storage import ObjectStat, Store
 
-__all__ = ["SHARD_FILE", "SHARD_FOLDER", "ShardFile", "ShardFolder", "read_shard", "shard_number"]
+__all__ = ["SHARD_FILE", "SHARD_FOLDER", "ShardFile", "ShardFolder", "read_shard", "shard_number", "with_encodings"]
 
 U64 = npt.NDArray[np.uint64]
 SUFFIX = ".shard"
@@ -141,6 +142,15 @@ class ShardFolder:
             [stat.key for stat in shards if stat.encoding],
             [stat.key for stat in objects if is_obsolete(stat.key)],
         )
+
+
+def with_encodings(store: Store, objects: Sequence[ObjectStat], threads: int) -> list[ObjectStat]:
+    """Ask of the shards whether they are stored gzipped, where the listing does not tell."""
+
+    def one(stat: ObjectStat) -> ObjectStat:
+        return store.stat(stat.key) if stat.encoding is None and stat.key.endswith(SUFFIX) else stat
+
+    return list(in_threads(one, objects, threads))
 
 
 def is_obsolete(key: str) -> bool:

@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from precast.checks import CheckOptions, DatasetReport, Report, ScaleReport, check
-from precast.cli.fields import from_dataclass, given, output_options
+from precast.cli.fields import from_dataclass, given, output_options, store_options, take_store_options
 from precast.cli.findings import grouped_text, summary_text
 from precast.cli.progress import progress_for
 from precast.cli.render import bytes_text, document, table
 from precast.execution.memory import share_heaps
+from precast.storage import open_store
 
 __all__ = ["command"]
 
@@ -21,18 +22,21 @@ EXIT_FINDINGS = 1
 @click.command("check")
 @click.argument("dataset", type=click.Path())
 @from_dataclass(CheckOptions)
+@store_options
 @output_options
 def command(dataset: str, *, as_json: bool, quiet: bool, **values: Any) -> int:
     """Check DATASET against the whole format: info, chunks, shards, pyramid, digests, meshes, properties and more.
 
-    DATASET may be by any program, or a directory with several datasets. Of an address (https://...) the web server is
-    checked, as viewers on other pages meet it, with what to change in its configuration. What is wrong is an error;
-    what is legal but unusual is a warning or a remark. Exit code 1 if there are errors.
+    DATASET may be by any program, or a directory with several datasets, also in a bucket (s3://, gs://, az://). Of an
+    address (https://...) the web server is checked, as viewers on other pages meet it, with what to change in its
+    configuration. What is wrong is an error; what is legal but unusual is a warning or a remark. Exit code 1 if there
+    are errors.
     """
     share_heaps()
+    store = open_store(dataset, take_store_options(values))
     options = CheckOptions(**given(values))
     with progress_for(quiet=quiet or as_json) as progress:
-        report = check(dataset, options, progress=progress)
+        report = check(store, options, progress=progress)
     if as_json:
         click.echo(document("check", report.to_json(), report.findings, ok=report.ok))
     elif not quiet:

@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from precast.checks import DiffOptions, DiffReport, diff
-from precast.cli.fields import from_dataclass, given, output_options
+from precast.cli.fields import from_dataclass, given, output_options, store_options, take_store_options
 from precast.cli.findings import grouped_text
 from precast.cli.progress import progress_for
 from precast.cli.render import document
 from precast.execution.memory import share_heaps
+from precast.storage.opening import open_places
 
 __all__ = ["command"]
 
@@ -22,6 +23,7 @@ EXIT_FINDINGS = 1
 @click.argument("a", type=click.Path())
 @click.argument("b", type=click.Path())
 @from_dataclass(DiffOptions)
+@store_options
 @output_options
 def command(a: str, b: str, *, as_json: bool, quiet: bool, **values: Any) -> int:
     """Compare the datasets A and B: voxels of every scale, whatever their chunks and encodings, and objects of parts.
@@ -29,9 +31,10 @@ def command(a: str, b: str, *, as_json: bool, quiet: bool, **values: Any) -> int
     Of directories of datasets, as build makes them, those of the same name are compared. Exit code 1 if they differ.
     """
     share_heaps()
+    first, second = open_places((a, b), take_store_options(values))
     options = DiffOptions(**given(values))
     with progress_for(quiet=quiet or as_json) as progress:
-        report = diff(a, b, options, progress=progress)
+        report = diff(first, second, options, progress=progress)
     if as_json:
         click.echo(document("diff", report.to_json(), report.findings, ok=report.equal))
     elif not quiet:

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 import click
 
+from precast.storage import StoreOptions
 from precast.workflows.per_source import PerSource
 
-__all__ = ["from_dataclass", "output_options"]
+__all__ = ["from_dataclass", "given", "output_options", "store_options", "take_store_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,6 +62,17 @@ def _option(spec: Field[Any]) -> Callable[[F], F]:
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """Return only the options that were given."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def store_options(function: F) -> F:
+    """Add the options of how buckets are reached."""
+    return from_dataclass(StoreOptions)(function)
+
+
+def take_store_options(values: dict[str, Any]) -> StoreOptions:
+    """Take the values of :func:`store_options` out of those that were given."""
+    taken = {spec.name: values.pop(spec.name) for spec in fields(StoreOptions)}
+    return StoreOptions(**given(taken))
 
 
 def output_options(function: F) -> F:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from precast.cli.fields import output_options
+from precast.cli.fields import output_options, store_options, take_store_options
 from precast.cli.render import bytes_text, document, table
 from precast.dataset import Volume, open_volume
 from precast.errors import FormatError, ObjectNotFoundError
@@ -18,10 +18,11 @@ __all__ = ["command"]
 
 @click.command("inspect")
 @click.argument("dataset", type=click.Path())
+@store_options
 @output_options
-def command(dataset: str, *, as_json: bool, quiet: bool) -> int:
+def command(dataset: str, *, as_json: bool, quiet: bool, **values: Any) -> int:
     """Say what a precomputed volume holds: counted from the objects that are there, not taken from its info."""
-    volume = open_volume(dataset)
+    volume = open_volume(dataset, take_store_options(values))
     facts = gather(volume)
     if as_json:
         click.echo(document("inspect", facts))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from precast.cli.fields import from_dataclass, given, output_options
+from precast.cli.fields import from_dataclass, given, output_options, store_options, take_store_options
 from precast.cli.render import document, print_findings
 from precast.hosting.link import LinkOptions, link
 
@@ -17,6 +17,7 @@ __all__ = ["command"]
 @click.command("link")
 @click.argument("places", nargs=-1, required=True, metavar="PATH|URL...")
 @from_dataclass(LinkOptions)
+@store_options
 @click.option("--state", "as_state", is_flag=True, help="Print the viewer's state as JSON instead of the link.")
 @output_options
 def command(places: tuple[str, ...], *, as_state: bool, as_json: bool, quiet: bool, **values: Any) -> int:
@@ -25,7 +26,8 @@ def command(places: tuple[str, ...], *, as_state: bool, as_json: bool, quiet: bo
     A PATH or URL is a dataset, a collection or a directory of datasets. Paths need --base-url, the address at which
     they are served, each under the name of its directory.
     """
-    summary = link(*places, options=LinkOptions(**given(values)))
+    store = take_store_options(values)
+    summary = link(*places, options=LinkOptions(**given(values)), store=store)
     if as_json:
         click.echo(document("link", summary, summary.findings))
         return 0

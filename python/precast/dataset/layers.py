@@ -16,7 +16,7 @@ from precast.precomputed.collection import CollectionLayer, ViewHints
 from precast.precomputed.info import VolumeInfo
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY
 from precast.precomputed.strict_json import parse_object
-from precast.storage import LocalStore, Store, open_store
+from precast.storage import LocalStore, Store, StoreOptions, open_store
 from precast.storage.opening import child_store
 
 __all__ = ["Layer", "LayerSet", "open_layers"]
@@ -97,7 +97,7 @@ class LayerSet:
     single: bool
 
 
-def open_layers(place: str | os.PathLike[str] | Store) -> LayerSet:
+def open_layers(place: str | os.PathLike[str] | Store, options: StoreOptions | None = None) -> LayerSet:
     """Open what is at a place.
 
     Parameters
@@ -105,6 +105,8 @@ def open_layers(place: str | os.PathLike[str] | Store) -> LayerSet:
     place
         A dataset; a collection (a directory with ``precast.json``); a directory of datasets, which come in the order of
         their names; the address of a dataset or a collection; or a store of one.
+    options
+        How its bucket is reached, beyond what the environment says.
 
     Raises
     ------
@@ -115,7 +117,7 @@ def open_layers(place: str | os.PathLike[str] | Store) -> LayerSet:
     AccessDeniedError, StorageError, UsageError
         If the place cannot be read.
     """
-    store = open_store(place)
+    store = open_store(place, options)
     refused: AccessDeniedError | None = None
     try:
         data = _read(store, INFO_KEY)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError, StorageError
 from precast.precomputed.collection import Collection
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY
 from precast.precomputed.strict_json import parse_object
-from precast.storage import LocalStore, Store
+from precast.storage import CloudStore, LocalStore, Store
 from precast.storage.base import translate_os_error
 from precast.storage.opening import child_store
 
@@ -97,27 +98,29 @@ def _names(data: bytes) -> tuple[str, ...]:
 
 
 def read_members(store: Store) -> tuple[Member, ...]:
-    """Return the directories with an ``info`` directly below a local one, by name; none elsewhere or if there is none.
+    """Return the directories with an ``info`` directly below a local one or in a bucket, by name.
 
-    Names that begin with a dot are no members.
+    Names that begin with a dot are no members. There are none on web servers, and where there is no directory.
 
     Raises
     ------
     AccessDeniedError, StorageError
         If the directory cannot be listed.
     """
+    members = (_member(child_store(store, name), name) for name in _folders(store) if not name.startswith("."))
+    return tuple(member for member in members if member is not None)
+
+
+def _folders(store: Store) -> Sequence[str]:
+    """Return the names of the directories in a place that can be listed, sorted."""
+    if isinstance(store, CloudStore):
+        return store.folders()
     if not isinstance(store, LocalStore) or not store.root.is_dir():
-        return ()
+        return []
     try:
-        names = sorted(entry.name for entry in os.scandir(store.root) if not entry.name.startswith("."))
+        return sorted(entry.name for entry in os.scandir(store.root) if entry.is_dir())
     except OSError as error:
         raise translate_os_error(error, "listing", store.root) from None
-    found = []
-    for name in names:
-        if (store.root / name).is_dir():
-            member = _member(child_store(store, name), name)
-            found += [member] if member is not None else []
-    return tuple(found)
 
 
 def _member(store: Store, name: str) -> Member | None:

@@ -12,8 +12,17 @@ __all__ = ["attributes", "rewrite"]
 GZIP_LEVEL = 6
 
 
-def attributes(kind: ObjectKind, *, gzipped: bool = False) -> Attributes:
+def attributes(kind: ObjectKind, *, gzipped: bool = False, generation: bool = False) -> Attributes:
     """Return how an object of ``kind`` is stored.
+
+    Parameters
+    ----------
+    kind
+        What it is.
+    gzipped
+        Whether its bytes are one gzip member.
+    generation
+        Whether it lies under a path that another generation of the dataset will not have.
 
     Raises
     ------
@@ -22,7 +31,11 @@ def attributes(kind: ObjectKind, *, gzipped: bool = False) -> Attributes:
     """
     if gzipped and not kind.rule.whole:
         raise UsageError(f"objects of the kind {kind.rule.what!r} are read by ranges and must not be stored gzipped")
-    return Attributes(content_type=kind.rule.content_type, gzipped=gzipped, immutable=kind.rule.immutable)
+    return Attributes(
+        content_type=kind.rule.content_type,
+        gzipped=gzipped,
+        cache_control=kind.rule.cache_control(generation=generation),
+    )
 
 
 def rewrite(store: Store, key: str, data: bytes, kind: ObjectKind) -> None:

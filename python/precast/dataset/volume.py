@@ -21,7 +21,7 @@ from precast.precomputed.chunk_names import in_folders
 from precast.precomputed.codecs import codec_of_scale
 from precast.precomputed.info import VolumeInfo
 from precast.precomputed.objects import INFO_KEY
-from precast.storage import ObjectStat, Store, open_store
+from precast.storage import ObjectStat, Store, StoreOptions, open_store
 
 __all__ = ["Scale", "Volume", "open_volume"]
 
@@ -29,13 +29,15 @@ Array = npt.NDArray[Any]
 READ_THREADS = 4
 
 
-def open_volume(path: str | os.PathLike[str] | Store) -> Volume:
+def open_volume(path: str | os.PathLike[str] | Store, options: StoreOptions | None = None) -> Volume:
     """Open a precomputed volume.
 
     Parameters
     ----------
     path
-        Its directory, its address (``https://…``), or a store.
+        Its directory, its address (``https://…``, ``s3://…``, ``gs://…``, ``az://…``), or a store.
+    options
+        How its bucket is reached, beyond what the environment says.
 
     Raises
     ------
@@ -45,8 +47,12 @@ def open_volume(path: str | os.PathLike[str] | Store) -> Volume:
         If ``info`` is not a volume that precast can read; lists every problem.
     UsageError
         If it is an address that precast cannot read.
+    MissingExtraError
+        If it is in a bucket that cannot be reached without the extra ``cloud``.
+    AccessDeniedError, StorageError
+        If it cannot be read.
     """
-    store = open_store(path)
+    store = open_store(path, options)
     try:
         data = store.read(INFO_KEY)
     except ObjectNotFoundError:

@@ -7,8 +7,10 @@ import urllib.parse
 from typing import Any
 
 from precast.errors import UsageError
+from precast.storage import CloudStore, Store
+from precast.storage.opening import plain_url
 
-__all__ = ["PUBLIC_VIEWER", "blocked_as_insecure", "encode_state", "join_url", "source_url", "viewer_url"]
+__all__ = ["PUBLIC_VIEWER", "address_of", "blocked_as_insecure", "encode_state", "join_url", "source_url", "viewer_url"]
 
 PUBLIC_VIEWER = "https://neuroglancer-demo.appspot.com/"
 """The deployment that Neuroglancer's own documentation points to."""
@@ -34,6 +36,11 @@ def source_url(url: str) -> str:
     if "|" in url or "#" in url:
         raise UsageError(f"not the address of a directory: {url!r}", where=url)
     return f"{base.rstrip('/')}/{mark}{query}|neuroglancer-precomputed:"
+
+
+def address_of(place: str, store: Store) -> str:
+    """Return the address by which a viewer reads what is at an address and was opened as a store."""
+    return store.viewer_url() if isinstance(store, CloudStore) else plain_url(place)
 
 
 def join_url(url: str, *names: str) -> str:

@@ -12,12 +12,12 @@ from typing import Any
 from precast.dataset import LayerSet, open_layers
 from precast.errors import UsageError
 from precast.findings import Finding, notice
-from precast.hosting.addresses import PUBLIC_VIEWER, blocked_as_insecure, join_url, viewer_url
+from precast.hosting.addresses import PUBLIC_VIEWER, address_of, blocked_as_insecure, join_url, viewer_url
 from precast.hosting.state import PlacedLayer, ViewerState, ViewOptions, build_state
 from precast.precomputed.objects import JSON
 from precast.precomputed.strict_json import json_file
-from precast.storage import Attributes, LocalStore
-from precast.storage.opening import is_url, plain_url
+from precast.storage import Attributes, LocalStore, StoreOptions
+from precast.storage.opening import is_url, open_places
 
 __all__ = ["LinkOptions", "LinkSummary", "LinkedLayer", "link", "place_layers"]
 
@@ -102,7 +102,9 @@ class LinkSummary:
         return self.url
 
 
-def link(*places: str | os.PathLike[str], options: LinkOptions | None = None) -> LinkSummary:
+def link(
+    *places: str | os.PathLike[str], options: LinkOptions | None = None, store: StoreOptions | None = None
+) -> LinkSummary:
     """Make the address of a viewer that shows datasets.
 
     Parameters
@@ -111,6 +113,8 @@ def link(*places: str | os.PathLike[str], options: LinkOptions | None = None) ->
         Datasets, collections, directories of datasets, or their addresses. Local ones need ``base_url``.
     options
         See :class:`LinkOptions`.
+    store
+        How buckets are reached, beyond what the environment says; there has to be one.
 
     Raises
     ------
@@ -132,7 +136,7 @@ def link(*places: str | os.PathLike[str], options: LinkOptions | None = None) ->
     options = options or LinkOptions()
     if not places:
         raise UsageError("there is nothing to show", hint="give datasets, as paths or as addresses")
-    sets = [open_layers(place) for place in places]
+    sets = [open_layers(one) for one in open_places(places, store)]
     placed = place_layers(places, sets, options.base_url)
     built = build_state(placed, options)
     findings = list(built.findings)
@@ -177,7 +181,7 @@ def place_layers(
     names = _names(places, sets)
     for place, found, name in zip(places, sets, names, strict=True):
         if name is None:
-            root = plain_url(os.fspath(place))
+            root = address_of(os.fspath(place), found.store)
         elif base_url is None:
             raise UsageError(
                 f"{os.fspath(place)} is a local path, and a viewer needs an address",

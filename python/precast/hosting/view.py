@@ -15,12 +15,11 @@ from typing import Any
 from precast.dataset import LayerSet, open_layers
 from precast.errors import UsageError
 from precast.findings import Finding, notice
-from precast.hosting.addresses import join_url, viewer_url
+from precast.hosting.addresses import address_of, join_url, viewer_url
 from precast.hosting.client import CLIENT_PATH, Client, find_client
 from precast.hosting.server import LOOPBACK, DataServer, ServeOptions
 from precast.hosting.state import PlacedLayer, ViewOptions, build_state
 from precast.storage import LocalStore
-from precast.storage.opening import plain_url
 
 __all__ = ["ServedLayers", "View", "view", "viewer_at"]
 
@@ -67,7 +66,7 @@ class ServedLayers:
         for place, found in sets:
             for layer in found.layers:
                 if _root(found) is None:
-                    url = join_url(plain_url(str(place)), layer.path)
+                    url = join_url(address_of(str(place), found.store), layer.path)
                 elif (path := _directory(layer.store)) in served:
                     url = served[path]
                 else:

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from precast.storage.base import Attributes, ObjectStat, Store
+from precast.storage.cloud import CloudStore
 from precast.storage.http import HttpStore
 from precast.storage.local import LocalStore
 from precast.storage.memory import MemoryStore
 from precast.storage.opening import open_store
+from precast.storage.options import StoreOptions
 
-__all__ = ["Attributes", "HttpStore", "LocalStore", "MemoryStore", "ObjectStat", "Store", "open_store"]
+__all__ = [
+    "Attributes",
+    "CloudStore",
+    "HttpStore",
+    "LocalStore",
+    "MemoryStore",
+    "ObjectStat",
+    "Store",
+    "StoreOptions",
+    "open_store",
+]

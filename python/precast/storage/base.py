@@ -16,11 +16,22 @@ __all__ = ["Attributes", "ObjectStat", "Store", "check_key", "translate_os_error
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectStat:
-    """One stored object: key, stored (encoded) size in bytes, and content encoding, empty if it is stored as it is."""
+    """One stored object.
+
+    Attributes
+    ----------
+    key
+        Its key.
+    size
+        Bytes as stored, encoded if it is.
+    encoding
+        Content encoding, empty if it is stored as it is; None in the listings of object stores, which do not tell:
+        ``stat`` does.
+    """
 
     key: str
     size: int
-    encoding: str = ""
+    encoding: str | None = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +44,13 @@ class Attributes:
         Value of ``Content-Type``.
     gzipped
         The bytes are one gzip member; readers receive them inflated.
-    immutable
-        Never rewritten in place, so it may be cached for long.
+    cache_control
+        Value of ``Cache-Control``; none is sent if it is empty.
     """
 
     content_type: str = "application/octet-stream"
     gzipped: bool = False
-    immutable: bool = False
+    cache_control: str = ""
 
 
 class Store(Protocol):

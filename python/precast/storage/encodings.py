@@ -11,7 +11,7 @@ from typing import Any
 from precast import kernels
 from precast.errors import FormatError, StorageError
 
-__all__ = ["MAX_INFLATED_BYTES", "SUFFIXES", "bare_name", "forms", "unpack"]
+__all__ = ["MAX_INFLATED_BYTES", "SUFFIXES", "bare_name", "content_encoding", "decode", "forms", "unpack"]
 
 SUFFIXES = {"gzip": ".gz", "br": ".br"}
 """By the name in ``Content-Encoding``, in the order in which files are looked for."""
@@ -75,3 +75,44 @@ def unpack(data: bytes, encoding: str, limit: int = MAX_INFLATED_BYTES) -> bytes
         except (RuntimeError, ValueError, MemoryError):
             continue
     raise FormatError(f"{len(data)} bytes are not {encoding} data, or become more than the {limit} bytes allowed")
+
+
+def content_encoding(header: str | None) -> str:
+    """Return the encoding of a stored object, empty if it has none.
+
+    Some programs store the name of the transfer, ``aws-chunked``, beside it.
+    """
+    names = [name.strip().lower() for name in (header or "").split(",")]
+    names = [name for name in names if name not in ("", "identity", "aws-chunked")]
+    return "gzip" if names == ["x-gzip"] else ", ".join(names)
+
+
+def decode(data: bytes, header: str | None, what: str, key: str, limit: int = MAX_INFLATED_BYTES) -> bytes:
+    """Undo a content encoding; of those that are not asked for, what stores send all the same.
+
+    Parameters
+    ----------
+    data
+        The bytes as they were sent.
+    header
+        Value of ``Content-Encoding``; None if there was none.
+    what, key
+        The object, for errors.
+    limit
+        Bytes that it may become.
+
+    Raises
+    ------
+    StorageError
+        If the data are not what the header says, or become longer than ``limit`` bytes.
+    """
+    encoding = content_encoding(header)
+    if not encoding:
+        return data
+    if encoding in ("gzip", "br", "zstd", "deflate"):
+        try:
+            return unpack(data, encoding, limit)
+        except FormatError as error:
+            text = f"{what} is not the {encoding} that its header says: {error.message}"
+            raise StorageError(text, where=key) from None
+    raise StorageError(f"{what} has the content encoding {encoding!r}, which precast does not know", where=key)

@@ -19,13 +19,13 @@ from precast import __version__
 from precast.errors import (
     AccessDeniedError,
     CertificateError,
-    FormatError,
+    MissingExtraError,
     ObjectNotFoundError,
     StorageError,
     UsageError,
 )
 from precast.storage.base import Attributes, ObjectStat, check_key
-from precast.storage.encodings import MAX_INFLATED_BYTES, unpack
+from precast.storage.encodings import MAX_INFLATED_BYTES, decode
 
 if TYPE_CHECKING:
     import urllib3
@@ -357,7 +357,7 @@ class HttpStore:
         """Refuse."""
         raise self._read_only()
 
-    def _read_only(self) -> AccessDeniedError:
+    def _read_only(self) -> AccessDeniedError | MissingExtraError:
         return AccessDeniedError(
             f"{self.url} can be read only", hint="change the local copy and upload it again", where=self.url
         )
@@ -382,23 +382,14 @@ def _refusal(answer: HttpAnswer, url: str, key: str) -> AccessDeniedError | Obje
 
 
 def decode_body(answer: HttpAnswer, key: str, limit: int = MAX_INFLATED_BYTES) -> bytes:
-    """Undo the content encoding; of those that are not asked for, what stores send all the same.
+    """Return the body without its content encoding.
 
     Raises
     ------
     StorageError
-        If the body is not what the header says, or becomes longer than ``limit`` bytes.
+        If it is not what the header says, or becomes longer than ``limit`` bytes.
     """
-    encoding = _encoding(answer)
-    if not encoding:
-        return answer.body
-    if encoding in ("gzip", "br", "zstd", "deflate"):
-        try:
-            return unpack(answer.body, encoding, limit)
-        except FormatError as error:
-            text = f"{answer.url} is not the {encoding} that its header says: {error.message}"
-            raise StorageError(text, where=key) from None
-    raise StorageError(f"{answer.url} has the content encoding {encoding!r}, which precast does not know", where=key)
+    return decode(answer.body, answer.headers.get("content-encoding"), answer.url, key, limit)
 
 
 def _check_range(answer: HttpAnswer, start: int, stop: int | None, key: str) -> None:

@@ -1,0 +1,139 @@
+"""The contract of stores on Azurite, Microsoft's own server for tests; skipped without it (npm install -g azurite)."""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import gzip
+import hashlib
+import hmac
+import os
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_stores import StoreContract
+
+from buckets import forget_credentials
+from precast.dataset.objects import attributes
+from precast.errors import AccessDeniedError, ObjectNotFoundError, StorageError
+from precast.precomputed.objects import ObjectKind
+from precast.storage import Attributes, CloudStore, StoreOptions, cloud
+from precast.storage.cloud_clients import Connection
+from web_server import free_port
+
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""Known to everybody."""
+
+PLAIN = Attributes()
+NUMBERS = count()
+START_S = 30
+
+
+def ask(endpoint: str, method: str, path: str, query: str = "", headers: dict[str, str] | None = None) -> Any:
+    """Send a request that is signed here, by the documentation of the store."""
+    sent = {"x-ms-date": email.utils.formatdate(usegmt=True), "x-ms-version": "2021-08-06", **(headers or {})}
+    named = "".join(f"{name}:{sent[name]}\n" for name in sorted(sent))
+    resource = f"/{ACCOUNT}/{ACCOUNT}{path}" + "".join(
+        f"\n{part.replace('=', ':')}" for part in query.split("&") if part
+    )
+    text = f"{method}{chr(10) * 12}{named}{resource}"
+    signature = base64.b64encode(hmac.new(base64.b64decode(KEY), text.encode(), hashlib.sha256).digest()).decode()
+    sent["Authorization"] = f"SharedKey {ACCOUNT}:{signature}"
+    url = f"{endpoint}{path}?{query}" if query else f"{endpoint}{path}"
+    return urllib.request.urlopen(urllib.request.Request(url, method=method, headers=sent), timeout=10)
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    program = shutil.which("azurite-blob")
+    if program is None:
+        pytest.skip("needs azurite-blob")
+    port, log = free_port(), tmp_path_factory.mktemp("azurite") / "log"
+    command = [program, "--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--blobPort", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=log.parent)
+    try:
+        deadline = time.monotonic() + START_S
+        address = f"http://127.0.0.1:{port}/{ACCOUNT}"
+        while True:
+            try:
+                ask(address, "GET", "/", "comp=list")
+                break
+            except urllib.error.HTTPError as error:
+                pytest.fail(f"azurite does not take the signature: {error}")
+            except OSError:
+                if time.monotonic() > deadline or process.poll() is not None:
+                    pytest.fail(f"azurite does not answer: {log.read_text()}")
+                time.sleep(0.05)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+class TestOnAzurite(StoreContract):
+    @pytest.fixture
+    def store(self, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CloudStore:
+        forget_credentials(monkeypatch, tmp_path)
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", ACCOUNT)
+        monkeypatch.setenv("AZURE_STORAGE_KEY", KEY)
+        monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", endpoint)
+        name = f"of-{os.getpid()}-{next(NUMBERS)}"
+        ask(endpoint, "PUT", f"/{name}", "restype=container")
+        return CloudStore(f"az://{name}/em", connection=Connection(retries=1))
+
+    def test_headers_and_parts(self, store: CloudStore, endpoint: str, tmp_path: Path) -> None:
+        store.write("info", gzip.compress(b"{}"), attributes(ObjectKind.INFO, gzipped=True))
+        data = np.random.default_rng(0).bytes(2 * cloud.PART_BYTES + 5)
+        (tmp_path / "part").write_bytes(data)
+        store.write_file("0.shard", tmp_path / "part", attributes(ObjectKind.SHARD))
+        container = store.url.split("/")[2]
+        info, shard = (ask(endpoint, "GET", f"/{container}/em/{key}") for key in ("info", "0.shard"))
+        assert (info.headers["Content-Encoding"], shard.headers["Content-Encoding"]) == ("gzip", None)
+        assert info.headers["Content-Type"] == "application/json"
+        assert info.headers["Cache-Control"] == "no-cache"
+        assert shard.headers["Cache-Control"] == "public, max-age=3600"
+        assert gzip.decompress(info.read()) == b"{}"
+        assert shard.read() == data
+
+    def test_names_and_folders(self, store: CloudStore) -> None:
+        names = ["a b", "a+b", "a%3Ab", "5:0", "ü", "x#?&=@|'"]
+        for name in names:
+            store.child("sub").write(name, name.encode(), PLAIN)
+            assert store.read(f"sub/{name}") == name.encode()
+        assert [stat.key for stat in store.child("sub").list()] == sorted(names)
+        assert store.folders() == ("sub",)
+
+    def test_there_is_no_such_container(self, store: CloudStore) -> None:
+        gone = CloudStore("az://there-is-none/em", connection=Connection(retries=0))
+        calls: list[Callable[[], Any]] = [
+            lambda: gone.read("x"),
+            lambda: gone.read("x", 0, 5),
+            lambda: gone.stat("x"),
+            lambda: gone.write("x", b"", PLAIN),
+            lambda: list(gone.list()),
+            lambda: gone.delete("x"),
+        ]
+        for call in calls:
+            with pytest.raises(StorageError, match="there is no bucket az://there-is-none"):
+                call()
+
+    def test_refusals(self, store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        store.write("x", b"1", PLAIN)
+        # Azure does not tell from what is not there what is not public
+        with pytest.raises((ObjectNotFoundError, AccessDeniedError)):
+            CloudStore(store.url, StoreOptions(anonymous=True)).read("x")
+        monkeypatch.setenv("AZURE_STORAGE_KEY", base64.b64encode(b"wrong" * 12).decode())
+        with pytest.raises(AccessDeniedError, match="refused") as caught:
+            CloudStore(store.url).read("x")
+        assert "Storage Blob Data Reader" in caught.value.hint
