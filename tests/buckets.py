@@ -86,6 +86,6 @@ def upload(folder: Path, store: CloudStore) -> None:
             stat.key,
             data,
             Attributes(
-                content_type=rule.content_type, gzipped=stat.encoding == "gzip", cache_control=rule.cache_control()
+                content_type=rule.content_type, encoding=stat.encoding or "", cache_control=rule.cache_control()
             ),
         )

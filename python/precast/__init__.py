@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from precast.storage import StoreOptions, open_store
     from precast.surfaces import Mesh, SurfaceMap, extract_surface
     from precast.workflows.build import BuildOptions, BuildSummary, build
+    from precast.workflows.publish import PublishOptions, PublishSummary, plan_publication, publish
 
 __all__ = [
     "Box",
@@ -57,6 +58,8 @@ __all__ = [
     "MeshSummary",
     "PropertiesOptions",
     "PropertiesSummary",
+    "PublishOptions",
+    "PublishSummary",
     "Report",
     "SampleOptions",
     "Scale",
@@ -87,7 +90,9 @@ __all__ = [
     "plan_conversion",
     "plan_meshing",
     "plan_properties",
+    "plan_publication",
     "properties",
+    "publish",
     "sample",
     "serve",
     "snapshot",
@@ -148,6 +153,10 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "check": ("precast.checks", "check"),
     "BuildOptions": ("precast.workflows.build", "BuildOptions"),
     "BuildSummary": ("precast.workflows.build", "BuildSummary"),
+    "PublishOptions": ("precast.workflows.publish", "PublishOptions"),
+    "PublishSummary": ("precast.workflows.publish", "PublishSummary"),
+    "plan_publication": ("precast.workflows.publish", "plan_publication"),
+    "publish": ("precast.workflows.publish", "publish"),
     "build": ("precast.workflows.build", "build"),
     "diff": ("precast.checks", "diff"),
 }

@@ -29,14 +29,14 @@ def test_every_kind_is_a_kind_of_its_own() -> None:
 
 @pytest.mark.parametrize("kind", [ObjectKind.MESH_FRAGMENTS, ObjectKind.SHARD, ObjectKind.LABEL_TABLE])
 def test_what_is_read_by_ranges_is_never_gzipped(kind) -> None:
-    assert not attributes(kind).gzipped
+    assert not attributes(kind).encoding
     with pytest.raises(UsageError, match=kind.rule.what):
-        attributes(kind, gzipped=True)
+        attributes(kind, encoding="gzip")
 
 
 @pytest.mark.parametrize("kind", [ObjectKind.MESH_MANIFEST, ObjectKind.LEGACY_FRAGMENT, ObjectKind.LEGACY_MANIFEST])
 def test_what_is_read_whole_may_be(kind) -> None:
-    assert attributes(kind, gzipped=True).gzipped
+    assert attributes(kind, encoding="gzip").encoding == "gzip"
 
 
 @pytest.mark.parametrize("kind", [ObjectKind.INFO, ObjectKind.MESH_INFO, ObjectKind.SEGMENT_PROPERTIES])

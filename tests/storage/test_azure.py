@@ -93,7 +93,7 @@ class TestOnAzurite(StoreContract):
         return CloudStore(f"az://{name}/em", connection=Connection(retries=1))
 
     def test_headers_and_parts(self, store: CloudStore, endpoint: str, tmp_path: Path) -> None:
-        store.write("info", gzip.compress(b"{}"), attributes(ObjectKind.INFO, gzipped=True))
+        store.write("info", gzip.compress(b"{}"), attributes(ObjectKind.INFO, encoding="gzip"))
         data = np.random.default_rng(0).bytes(2 * cloud.PART_BYTES + 5)
         (tmp_path / "part").write_bytes(data)
         store.write_file("0.shard", tmp_path / "part", attributes(ObjectKind.SHARD))

@@ -90,9 +90,9 @@ class CloudContract(StoreContract):
 
     def test_the_headers_are_those_of_the_table(self, place: Place, store: CloudStore) -> None:
         packed = gzip.compress(b"{}")
-        store.write("info", packed, attributes(ObjectKind.INFO, gzipped=True))
+        store.write("info", packed, attributes(ObjectKind.INFO, encoding="gzip"))
         store.write("8_8_8/0.shard", DATA, attributes(ObjectKind.SHARD))
-        store.write("g1/8_8_8/0-8_0-8_0-8", packed, attributes(ObjectKind.CHUNK, gzipped=True, generation=True))
+        store.write("g1/8_8_8/0-8_0-8_0-8", packed, attributes(ObjectKind.CHUNK, encoding="gzip", generation=True))
         assert place.bytes("data/em/info") == packed
         heads = [place.head(f"data/em/{key}") for key in ("info", "8_8_8/0.shard", "g1/8_8_8/0-8_0-8_0-8")]
         assert [head.get("ContentEncoding", "") for head in heads] == ["gzip", "", "gzip"]
@@ -103,6 +103,20 @@ class CloudContract(StoreContract):
             "public, max-age=3600",
             "public, max-age=31536000, immutable",
         ]
+
+    def test_what_was_written_is_told(self, store: CloudStore) -> None:
+        how = attributes(ObjectKind.CHUNK, encoding="gzip", generation=True)
+        store.write("chunk", gzip.compress(b"one"), how)
+        assert store.attributes("chunk") == how
+        first = store.stat("chunk").etag
+        assert first
+        assert [stat.etag for stat in store.list()] == [first]
+        store.write("chunk", gzip.compress(b"two"), how)
+        assert store.stat("chunk").etag not in ("", first)
+        store.write("shard", b"", attributes(ObjectKind.SHARD))
+        assert store.attributes("shard") == attributes(ObjectKind.SHARD)
+        with pytest.raises(ObjectNotFoundError):
+            store.attributes("nothing")
 
     def test_large_files_are_sent_in_parts_with_their_headers(
         self, place: Place, store: CloudStore, tmp_path: Path
@@ -310,7 +324,7 @@ class TestOnAStrictServer(CloudContract):
         self, strict: Any, place: Place, store: CloudStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         packed = gzip.compress(DATA)
-        store.write("x", packed, attributes(ObjectKind.CHUNK, gzipped=True))
+        store.write("x", packed, attributes(ObjectKind.CHUNK, encoding="gzip"))
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
         with pytest.raises(AccessDeniedError, match="no credentials were found"):
@@ -738,7 +752,7 @@ def test_google(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StorageError, match="ignores Range"):
         store.read("x", 0, 4)
     server.answers[None] = (200, meta, b"")
-    store.write("x", packed, attributes(ObjectKind.INFO, gzipped=True))
+    store.write("x", packed, attributes(ObjectKind.INFO, encoding="gzip"))
     method, path, headers = server.seen[-1]
     assert (method, path) == ("PUT", "/bucket/em%2Fx")
     assert (headers["Content-Encoding"], headers["Cache-Control"]) == ("gzip", "no-cache")
@@ -768,7 +782,7 @@ def test_azure(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     assert server.seen[-1][1] == "/lab/container/em/x"
     assert server.seen[-1][2]["Authorization"].startswith("SharedKey lab:")
     server.answers[None] = (201, meta, b"")
-    store.write("info", gzip.compress(b"{}"), attributes(ObjectKind.INFO, gzipped=True))
+    store.write("info", gzip.compress(b"{}"), attributes(ObjectKind.INFO, encoding="gzip"))
     headers = server.seen[-1][2]
     assert headers["x-ms-blob-content-encoding"] == "gzip"
     assert headers["x-ms-blob-cache-control"] == "no-cache"

@@ -142,7 +142,7 @@ def test_check_finds_what_is_wrong(folder: Path, copy: Place) -> None:
     em.delete(key)
     lost = found("em")
     assert lost.datasets[0].scales[0].lost == 1
-    em.write(key, b"no gzip", Attributes(gzipped=True))
+    em.write(key, b"no gzip", Attributes(encoding="gzip"))
     assert found("em").datasets[0].scales[0].unreadable == 1
     labels.write("notes.txt", b"mine", Attributes())
     labels.write("8_8_8/old.tmp", b"x", Attributes())

@@ -7,16 +7,20 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from precast.checks.former import FormerGenerations
 from precast.checks.part_rules import FILES, Files
 from precast.checks.presence import PACKED_SUFFIXES
 from precast.checks.shard_rules import is_obsolete
 from precast.findings import Finding
 from precast.precomputed.chunk_names import from_folders, parse_chunk_name
 from precast.precomputed.objects import INFO_KEY, LABEL_TABLE_KEY, PROVENANCE_KEY
+from precast.precomputed.publication import PUBLISHED_DIRECTORY
 from precast.storage import CloudStore, LocalStore
 from precast.storage.encodings import bare_name
 
 __all__ = ["Belongs", "check_files", "in_annotations", "in_meshes", "in_properties", "in_scale", "in_skeletons"]
+
+NOTHING = FormerGenerations()
 
 Belongs = Callable[[str], bool]
 """Whether a file belongs to a part, by its name inside the part's directory, without the suffix of an encoding."""
@@ -58,7 +62,11 @@ def in_properties(name: str) -> bool:
 
 
 def check_files(
-    store: LocalStore | CloudStore, parts: Mapping[str, Belongs], *, skip: tuple[str, ...] = ()
+    store: LocalStore | CloudStore,
+    parts: Mapping[str, Belongs],
+    *,
+    skip: tuple[str, ...] = (),
+    former: FormerGenerations = NOTHING,
 ) -> list[Finding]:
     """Return findings about files that belong to nothing.
 
@@ -70,14 +78,18 @@ def check_files(
         Directories of its parts, and what belongs there.
     skip
         Directories that are not looked into.
+    former
+        What publications keep here.
     """
     groups: dict[str, Files] = {}
     names = _walk(store.root) if isinstance(store, LocalStore) else (stat.key for stat in store.list())
     for name in names:
         folder = next((f for f in (*parts, *skip) if name.startswith(f"{f}/")), None)
+        plain, _ = bare_name(name)
+        if name.startswith(f"{PUBLISHED_DIRECTORY}/") or (folder is None and plain in former.keys):
+            continue
         if folder in skip or name in parts:  # a directory of which only a broken link is left
             continue
-        plain, _ = bare_name(name)
         if folder is None:
             group = name.partition("/")[0] if "/" in name else "."
             known = plain in (INFO_KEY, PROVENANCE_KEY, LABEL_TABLE_KEY) or plain.startswith(f"{PROVENANCE_KEY}.")

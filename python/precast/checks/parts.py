@@ -23,6 +23,7 @@ from precast.checks.files import (
     in_scale,
     in_skeletons,
 )
+from precast.checks.former import former_generations
 from precast.checks.info_rules import LINKS, VOLUME_TYPE
 from precast.checks.meshes import check_meshes
 from precast.checks.part_rules import IDS, LABEL_TABLE, LINK, STOPPED, Ids, LabelTableFile, Link, Stopped
@@ -99,8 +100,9 @@ def check_parts(
             parts.check(key, path)
         elif not path.startswith("..") and path not in scale_keys:
             parts.skipped.append(path)
+    former = former_generations(context.store)
     for path in _folders(context):
-        kind = None if path in (*linked.values(), *scale_keys) else _type_of(path, context)
+        kind = None if path in (*linked.values(), *scale_keys, *former.paths) else _type_of(path, context)
         if kind is None:
             continue
         if kind in LINKS:
@@ -111,7 +113,7 @@ def check_parts(
             parts.skipped.append(path)
     if isinstance(context.store, LocalStore | CloudStore):
         folders = dict.fromkeys(scale_keys, in_scale) | parts.folders
-        parts.findings += check_files(context.store, folders, skip=tuple(parts.skipped))
+        parts.findings += check_files(context.store, folders, skip=tuple(parts.skipped), former=former)
     return parts.findings, parts.reports
 
 

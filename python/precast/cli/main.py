@@ -35,6 +35,7 @@ VERBS = {
     "diff": "precast.cli.diff",
     "link": "precast.cli.link",
     "hosting": "precast.cli.hosting",
+    "publish": "precast.cli.publish",
     "sample": "precast.cli.sample",
 }
 

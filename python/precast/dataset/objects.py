@@ -12,28 +12,28 @@ __all__ = ["attributes", "rewrite"]
 GZIP_LEVEL = 6
 
 
-def attributes(kind: ObjectKind, *, gzipped: bool = False, generation: bool = False) -> Attributes:
+def attributes(kind: ObjectKind, *, encoding: str = "", generation: bool = False) -> Attributes:
     """Return how an object of ``kind`` is stored.
 
     Parameters
     ----------
     kind
         What it is.
-    gzipped
-        Whether its bytes are one gzip member.
+    encoding
+        Content encoding of its bytes.
     generation
         Whether it lies under a path that another generation of the dataset will not have.
 
     Raises
     ------
     UsageError
-        If it would be gzipped although it is read by ranges.
+        If it would be encoded although it is read by ranges.
     """
-    if gzipped and not kind.rule.whole:
-        raise UsageError(f"objects of the kind {kind.rule.what!r} are read by ranges and must not be stored gzipped")
+    if encoding and not kind.rule.whole:
+        raise UsageError(f"objects of the kind {kind.rule.what!r} are read by ranges and must not be stored {encoding}")
     return Attributes(
         content_type=kind.rule.content_type,
-        gzipped=gzipped,
+        encoding=encoding,
         cache_control=kind.rule.cache_control(generation=generation),
     )
 
@@ -41,9 +41,9 @@ def attributes(kind: ObjectKind, *, gzipped: bool = False, generation: bool = Fa
 def rewrite(store: Store, key: str, data: bytes, kind: ObjectKind) -> None:
     """Write an object gzipped if it is there so already, else as it is."""
     try:
-        gzipped = store.stat(key).encoding == "gzip"
+        encoding = store.stat(key).encoding
     except ObjectNotFoundError:
-        gzipped = False
-    if gzipped:
+        encoding = ""
+    if encoding == "gzip":
         data = kernels.gzip_compress(data, GZIP_LEVEL)
-    store.write(key, data, attributes(kind, gzipped=gzipped))
+    store.write(key, data, attributes(kind, encoding="gzip" if encoding == "gzip" else ""))

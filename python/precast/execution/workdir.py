@@ -34,7 +34,7 @@ from precast.errors import DestinationExistsError, StorageError, UsageError
 from precast.storage import LocalStore
 from precast.storage.base import translate_os_error
 
-__all__ = ["BUILD_LEDGER", "PartsOfDataset", "WorkDirectory"]
+__all__ = ["BUILD_LEDGER", "PartsOfDataset", "WorkDirectory", "unfinished_work"]
 
 WORK = ".precast"
 BUILD_LEDGER = f"{WORK}/build.json"
@@ -244,6 +244,20 @@ class WorkDirectory:
         shutil.rmtree(self.path, ignore_errors=True)
         with suppress(OSError):
             self.path.parent.rmdir()
+
+
+def unfinished_work(dataset: str | os.PathLike[str]) -> list[Path]:
+    """Return the work directories of a dataset, or of parts of it, in which something was begun and is not finished."""
+    place = _absolute(dataset)
+    work = place.parent / WORK
+    found = [place.name] if (work / place.name / "ledger.json").exists() else []
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for entry in sorted(work.iterdir()):
+            name, _, part = entry.name.rpartition(".")
+            # a.b is work on the parts b of a, or on all of a dataset a.b
+            if name == place.name and part and not (place.parent / entry.name).exists():
+                found += [entry.name] if (entry / "ledger.json").exists() else []
+    return [work / name for name in found]
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

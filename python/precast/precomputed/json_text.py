@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from precast.errors import FormatError
 
-__all__ = ["set_text_member"]
+__all__ = ["set_text_member", "set_text_strings"]
 
 _BLANK = re.compile(r"[ \t\r\n]*")
 
@@ -60,6 +61,63 @@ def set_text_member(text: str, key: str, value: str, *, where: str = "info") -> 
     else:
         before = text[opening : last.start] or (" " if last.gap.endswith(" ") else "")
     return f"{text[: last.value.stop]},{before}{name}{last.gap}{new}{text[last.value.stop :]}"
+
+
+def set_text_strings(text: str, changes: Mapping[tuple[str | int, ...], str], *, where: str = "info") -> str:
+    """Return JSON text with other strings in the places of some values.
+
+    Parameters
+    ----------
+    text, where
+        The text, and its name for errors.
+    changes
+        The new strings, by keys of objects and positions in lists, from the outside in. The places must exist.
+
+    Raises
+    ------
+    FormatError
+        If the text is not one strict JSON object, or has no such place.
+
+    Examples
+    --------
+    >>> set_text_strings('{"scales": [{"key": "a", "size": 4.60}]}', {("scales", 0, "key"): "b/a"})
+    '{"scales": [{"key": "b/a", "size": 4.60}]}'
+    """
+    try:
+        _scan(text)
+        places = sorted(((_find(text, path), new) for path, new in changes.items()), reverse=True)
+    except (ValueError, LookupError, RecursionError) as error:
+        raise FormatError(f"{where} is not a strict JSON object with all places: {error}", where=where) from None
+    for (start, stop), new in places:
+        text = text[:start] + json.dumps(new, ensure_ascii=False) + text[stop:]
+    return text
+
+
+def _find(text: str, path: tuple[str | int, ...]) -> tuple[int, int]:
+    """Return where the value of a place begins and ends, in text that is known to be well formed."""
+    decoder = json.JSONDecoder()
+    at = _skip(text, 0)
+    for step in path:
+        opening, position = text[at], 0
+        if opening != ("{" if isinstance(step, str) else "["):
+            raise LookupError(f"{path} is no place")
+        found = None
+        at = _skip(text, at + 1)
+        while text[at] not in "]}":
+            name: str | int = position
+            if opening == "{":
+                name, end = decoder.raw_decode(text, at)
+                at = _skip(text, _skip(text, end) + 1)
+            if name == step:  # of members with the same key the last one counts
+                found = at
+            _, end = decoder.raw_decode(text, at)
+            at = _skip(text, end)
+            at = _skip(text, at + 1) if text[at] == "," else at
+            position += 1
+        if found is None:
+            raise LookupError(f"{path} is no place")
+        at = found
+    return at, decoder.raw_decode(text, at)[1]
 
 
 def _blank_before(text: str, end: int) -> str:

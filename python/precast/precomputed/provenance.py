@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from precast.precomputed.generations import plain_path
+
 __all__ = ["Provenance", "ScaleRecord"]
 
 TOOL = "precast"
@@ -72,9 +74,11 @@ class Provenance:
         return options if isinstance(options, dict) else {}
 
     def scale(self, key: str) -> ScaleRecord | None:
-        """Return what is written down about a scale."""
-        for entry in (self.conversion or {}).get("scales", []):
-            if isinstance(entry, dict) and entry.get("key") == key:
+        """Return what is written down about a scale, which may have been published in another generation since."""
+        entries = [entry for entry in (self.conversion or {}).get("scales", []) if isinstance(entry, dict)]
+        for wanted in dict.fromkeys((key, plain_path(key))):
+            entry = next((entry for entry in entries if entry.get("key") == wanted), None)
+            if entry is not None:
                 digest = entry.get("voxel_digest")
                 return ScaleRecord(
                     _count(entry.get("stored_chunks")),

@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from precast.errors import AccessDeniedError, ObjectNotFoundError, PrecastError, StorageError
 
-__all__ = ["Attributes", "ObjectStat", "Store", "check_key", "translate_os_error"]
+__all__ = ["Attributes", "ObjectStat", "Store", "TellsAttributes", "check_key", "translate_os_error"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +27,14 @@ class ObjectStat:
     encoding
         Content encoding, empty if it is stored as it is; None in the listings of object stores, which do not tell:
         ``stat`` does.
+    etag
+        What changes whenever the object is written; empty if the store has no such thing.
     """
 
     key: str
     size: int
     encoding: str | None = ""
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +45,15 @@ class Attributes:
     ----------
     content_type
         Value of ``Content-Type``.
-    gzipped
-        The bytes are one gzip member; readers receive them inflated.
+    encoding
+        Content encoding of the bytes, ``gzip`` or what others have used; empty if they are as they are read. Readers
+        receive them unpacked.
     cache_control
         Value of ``Cache-Control``; none is sent if it is empty.
     """
 
     content_type: str = "application/octet-stream"
-    gzipped: bool = False
+    encoding: str = ""
     cache_control: str = ""
 
 
@@ -57,8 +61,8 @@ class Store(Protocol):
     """Objects under ``/``-separated keys.
 
     Writing is atomic: an object is absent or complete, and what was there under its key in another form is gone.
-    ``gzipped`` data are one gzip member that readers of the key receive inflated, as they do what others stored in
-    another encoding; how that is marked (a suffix, a header) is the store's affair. Errors are
+    Data with an ``encoding`` are what readers of the key receive unpacked; how that is marked (a suffix, a header) is
+    the store's affair. Errors are
     ``ObjectNotFoundError``, ``AccessDeniedError`` or ``StorageError``; an error is never empty data.
     Stores pickle and hold no open handles.
     """
@@ -82,6 +86,14 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove an object; absent is fine."""
+
+
+@runtime_checkable
+class TellsAttributes(Protocol):
+    """A store that also tells how an object is kept and sent."""
+
+    def attributes(self, key: str) -> Attributes:
+        """Return what an object was written with, as far as the store keeps it."""
 
 
 def check_key(key: str) -> str:

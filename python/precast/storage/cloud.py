@@ -159,21 +159,40 @@ class CloudStore:
     def stat(self, key: str) -> ObjectStat:
         """Describe one object."""
         obstore = library(self.url)
-        path, where = self._path(key), self._where(key)
+        path = self._path(key)
 
         def head(handle: Any) -> ObjectStat:
             result = obstore.get(handle, path, options={"head": True})
             encoding = content_encoding(result.attributes.get("Content-Encoding"))
-            return ObjectStat(key=key, size=int(result.meta["size"]), encoding=encoding)
+            return ObjectStat(key=key, size=int(result.meta["size"]), encoding=encoding, etag=_etag(result.meta))
 
+        return self._head(key, head)
+
+    def attributes(self, key: str) -> Attributes:
+        """Return the headers of an object."""
+        obstore = library(self.url)
+        path = self._path(key)
+
+        def head(handle: Any) -> Attributes:
+            told = obstore.get(handle, path, options={"head": True}).attributes
+            return Attributes(
+                content_type=told.get("Content-Type", ""),
+                encoding=content_encoding(told.get("Content-Encoding")),
+                cache_control=told.get("Cache-Control", ""),
+            )
+
+        return self._head(key, head)
+
+    def _head(self, key: str, ask: Callable[[Any], T]) -> T:
+        """Ask for headers alone; where that fails, once more in a way that says why."""
         try:
-            return self._bucket.run("read", where, head)
+            return self._bucket.run("read", self._where(key), ask)
         except (ObjectNotFoundError, AccessDeniedError, StorageError) as error:
             if isinstance(error, ObjectNotFoundError) and self._bucket.exists:
                 raise
-        # answers to HEAD have no body, and so do not say why: ask once more in a way that does
-        self._range(key, path, 0, 1)
-        return self._bucket.run("read", where, head)
+        # answers to HEAD have no body, and so do not say why
+        self._range(key, self._path(key), 0, 1)
+        return self._bucket.run("read", self._where(key), ask)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Yield all objects whose key starts with ``prefix``, sorted by key; how they are encoded is not known.
@@ -209,7 +228,7 @@ class CloudStore:
                 if key < last:
                     raise StorageError(f"{where} is not listed in the order of keys: {key!r} after {last!r}")
                 last = key
-                yield ObjectStat(key=key, size=int(meta["size"]), encoding=None)
+                yield ObjectStat(key=key, size=int(meta["size"]), encoding=None, etag=_etag(meta))
             page = self._bucket.run("list", where, lambda _: next(pages, None))
 
     def _is_folder(self, key: str) -> bool:
@@ -290,11 +309,15 @@ class CloudStore:
 
 def _headers(attributes: Attributes) -> dict[str, str]:
     headers = {"Content-Type": attributes.content_type}
-    if attributes.gzipped:
-        headers["Content-Encoding"] = "gzip"
+    if attributes.encoding:
+        headers["Content-Encoding"] = attributes.encoding
     if attributes.cache_control:
         headers["Cache-Control"] = attributes.cache_control
     return headers
+
+
+def _etag(meta: Any) -> str:
+    return (meta.get("e_tag") or "").strip('"')
 
 
 def _part_bytes(size: int) -> int:

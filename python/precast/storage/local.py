@@ -73,7 +73,7 @@ class LocalStore:
     def write(self, key: str, data: bytes, attributes: Attributes) -> None:
         """Write a file under a temporary name, then rename it."""
         plain = self._path(key)
-        path = plain.with_name(plain.name + SUFFIXES["gzip"]) if attributes.gzipped else plain
+        path = _form(plain, attributes.encoding)
         temporary = (self.temporary or path.parent) / f".{path.name}.part"
         try:
             try:
@@ -99,13 +99,14 @@ class LocalStore:
             if but is None or name != but.name:
                 plain.with_name(name).unlink(missing_ok=True)
 
-    def write_file(self, key: str, path: Path, attributes: Attributes) -> None:  # a file system keeps none
+    def write_file(self, key: str, path: Path, attributes: Attributes) -> None:
         """Move a file of the same file system into place."""
-        target = self._path(key)
+        plain = self._path(key)
+        target = _form(plain, attributes.encoding)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
-            self._remove(target, but=target)
+            self._remove(plain, but=target)
         except OSError as error:
             raise translate_os_error(error, "writing", target) from None
 
@@ -115,7 +116,8 @@ class LocalStore:
         for encoding, suffix in {"": "", **SUFFIXES}.items():
             candidate = path.with_name(path.name + suffix)
             try:
-                return ObjectStat(key=key, size=candidate.stat().st_size, encoding=encoding)
+                status = candidate.stat()
+                return ObjectStat(key=key, size=status.st_size, encoding=encoding, etag=_etag(status))
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -138,9 +140,9 @@ class LocalStore:
             if entry.name.startswith("."):
                 continue
             try:
-                folder_inside, size = entry.is_dir(), entry.stat().st_size
+                folder_inside, status = entry.is_dir(), entry.stat()
             except OSError:  # a link that leads nowhere is an object too: reading it fails, and says why
-                folder_inside, size = False, entry.stat(follow_symlinks=False).st_size
+                folder_inside, status = False, entry.stat(follow_symlinks=False)
             if folder_inside:
                 yield from self._walk(Path(entry.path))
                 continue
@@ -148,7 +150,7 @@ class LocalStore:
             if os.name == "nt":
                 key = key.replace("%3A", ":")
             key, encoding = bare_name(key)
-            yield ObjectStat(key=key, size=size, encoding=encoding)
+            yield ObjectStat(key=key, size=status.st_size, encoding=encoding, etag=_etag(status))
 
     def delete(self, key: str) -> None:
         """Remove an object in every form."""
@@ -157,3 +159,13 @@ class LocalStore:
             self._remove(path)
         except OSError as error:
             raise translate_os_error(error, "removing", path) from None
+
+
+def _form(plain: Path, encoding: str) -> Path:
+    if encoding and encoding not in SUFFIXES:
+        raise StorageError(f"{plain} cannot be kept as {encoding}: files have names for {', '.join(SUFFIXES)} alone")
+    return plain.with_name(plain.name + SUFFIXES.get(encoding, ""))
+
+
+def _etag(status: os.stat_result) -> str:
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"

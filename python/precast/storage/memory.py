@@ -17,9 +17,9 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.url = "memory://"
-        self._objects: dict[str, tuple[bytes, bool]] = {}
+        self._objects: dict[str, tuple[bytes, Attributes]] = {}
 
-    def _get(self, key: str) -> tuple[bytes, bool]:
+    def _get(self, key: str) -> tuple[bytes, Attributes]:
         try:
             return self._objects[check_key(key)]
         except KeyError:
@@ -27,16 +27,16 @@ class MemoryStore:
 
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
         """Return an object or a range of it."""
-        data, gzipped = self._get(key)
-        if gzipped:
+        data, attributes = self._get(key)
+        if attributes.encoding:
             if start is not None or stop is not None:
-                raise StorageError(f"{key} is gzipped and cannot be read by ranges", where=key)
-            return unpack(data, "gzip")
+                raise StorageError(f"{key} is stored as {attributes.encoding}, not to be read by range", where=key)
+            return unpack(data, attributes.encoding)
         return data[start:stop]
 
     def write(self, key: str, data: bytes, attributes: Attributes) -> None:
         """Keep the bytes."""
-        self._objects[check_key(key)] = (bytes(data), attributes.gzipped)
+        self._objects[check_key(key)] = (bytes(data), attributes)
 
     def write_file(self, key: str, path: Path, attributes: Attributes) -> None:
         """Read the file and remove it."""
@@ -45,8 +45,12 @@ class MemoryStore:
 
     def stat(self, key: str) -> ObjectStat:
         """Describe one object."""
-        data, gzipped = self._get(key)
-        return ObjectStat(key=key, size=len(data), encoding="gzip" if gzipped else "")
+        data, attributes = self._get(key)
+        return ObjectStat(key=key, size=len(data), encoding=attributes.encoding)
+
+    def attributes(self, key: str) -> Attributes:
+        """Return what an object was written with."""
+        return self._get(key)[1]
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Yield all objects, sorted."""

@@ -113,6 +113,6 @@ class BlockSink:
             keys = kernels.morton_codes(np.array([cell for cell, _ in kept], np.int64), info.grid).tolist()
             self.spool.add_chunks(scale, keys, [payload for _, payload in kept])
             return
-        kept_as = attributes(ObjectKind.CHUNK, gzipped=self.plan.gzip_level is not None)
+        kept_as = attributes(ObjectKind.CHUNK, encoding="" if self.plan.gzip_level is None else "gzip")
         for cell, payload in kept:
             self.store.write(f"{info.key}/{info.chunk_name(cell)}", payload, kept_as)

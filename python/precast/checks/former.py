@@ -1,0 +1,41 @@
+"""What publications keep in a dataset beside what its info names: former generations, and their lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from precast.errors import FormatError, ObjectNotFoundError
+from precast.precomputed.publication import INDEX_KEY, GenerationIndex, Manifest, manifest_key
+from precast.storage import Store
+
+__all__ = ["FormerGenerations", "former_generations"]
+
+
+@dataclass(frozen=True, slots=True)
+class FormerGenerations:
+    """Directories and objects of all generations, the current one too; none of a dataset that was not published."""
+
+    paths: frozenset[str] = field(default=frozenset())
+    keys: frozenset[str] = field(default=frozenset())
+
+
+def former_generations(store: Store) -> FormerGenerations:
+    """Read what publications have written down; what cannot be understood counts for nothing.
+
+    Raises
+    ------
+    AccessDeniedError, StorageError
+        If it is there and cannot be read.
+    """
+    paths: set[str] = set()
+    keys: set[str] = set()
+    try:
+        index = GenerationIndex.from_bytes(store.read(INDEX_KEY), where=INDEX_KEY)
+        for generation in index.all:
+            key = manifest_key(generation)
+            manifest = Manifest.from_bytes(store.read(key), where=key)
+            paths.update(manifest.paths.values())
+            keys.update(one.key for one in manifest.objects)
+    except (ObjectNotFoundError, FormatError):
+        pass
+    return FormerGenerations(frozenset(paths), frozenset(keys))

@@ -1,0 +1,33 @@
+"""``publish``: a dataset or a collection to another place, whole at every moment, changed later without a gap."""
+
+from __future__ import annotations
+
+from precast.workflows.publish.former import (
+    Removal,
+    RollbackSummary,
+    plan_removal,
+    remove_former_generations,
+    roll_back,
+)
+from precast.workflows.publish.options import PublishOptions
+from precast.workflows.publish.publication import (
+    DatasetSummary,
+    HeaderCount,
+    PublishSummary,
+    plan_publication,
+    publish,
+)
+
+__all__ = [
+    "DatasetSummary",
+    "HeaderCount",
+    "PublishOptions",
+    "PublishSummary",
+    "Removal",
+    "RollbackSummary",
+    "plan_publication",
+    "plan_removal",
+    "publish",
+    "remove_former_generations",
+    "roll_back",
+]

@@ -1,0 +1,230 @@
+"""What was published before: going back to it, and removing it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+from precast.errors import StorageError, UsageError
+from precast.execution.progress import NoProgress, Progress
+from precast.precomputed.publication import CollectionRecord, GenerationIndex
+from precast.storage import Store, open_store
+from precast.storage.below import Below
+from precast.workflows.publish.options import PublishOptions
+from precast.workflows.publish.place import PublishedPlace, write_index
+from precast.workflows.publish.publication import read_record, write_list, write_record
+from precast.workflows.publish.run import faults, finish_removal, remove_all, remove_former, switch
+from precast.workflows.publish.transfer import Sender
+
+__all__ = ["Removal", "RollbackSummary", "SwitchedBack", "plan_removal", "remove_former_generations", "roll_back"]
+
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchedBack:
+    """One dataset that readers see in another generation now."""
+
+    name: str
+    generation: str
+    from_generation: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackSummary:
+    """What was switched back; doing it again switches forward."""
+
+    destination: str
+    datasets: tuple[SwitchedBack, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """What of one dataset is removed.
+
+    Attributes
+    ----------
+    name
+        Its directory in a collection; empty if it stands alone.
+    whole
+        Whether nothing of it stays, because the collection no longer has it.
+    generations
+        The generations.
+    objects, bytes
+        What only they have.
+    """
+
+    name: str
+    whole: bool
+    generations: tuple[str, ...]
+    objects: int
+    bytes: int
+
+
+def roll_back(
+    destination: str | os.PathLike[str] | Store,
+    options: PublishOptions | None = None,
+    progress: Progress | None = None,
+) -> RollbackSummary:
+    """Let readers see what they saw before the last publication, or before one that was interrupted.
+
+    Raises
+    ------
+    UsageError
+        If there is nothing to go back to.
+    StorageError
+        If not all of it is there any more; nothing is changed then.
+    """
+    options, progress = options or PublishOptions(), progress or NoProgress()
+    store = open_store(destination)
+    root = Below(store, "")
+    record = read_record(root)
+    with Sender(store, options.at_once, progress) as sender:
+        if record == CollectionRecord():
+            place = PublishedPlace.read(root)
+            target = place.index.current if place.index.next else place.index.previous
+            if target is None:
+                raise _nothing(root)
+            ready = [("", _ready(place, target), target)]
+            return RollbackSummary(destination=store.url, datasets=_switch(ready, sender))
+        state = record.current if record.next is not None else record.previous
+        if state is None:
+            raise _nothing(root)
+        ready = []
+        for name, generation in state.datasets.items():
+            ready.append((name, _ready(PublishedPlace.read(Below(store, name)), generation), generation))
+        if record.next != state:
+            record = replace(record, next=state)
+            write_record(root, record)
+        done = _switch(ready, sender)
+        write_list(root, state.text)
+        previous = record.previous if record.current == state else record.current
+        write_record(root, replace(record, current=state, next=None, previous=previous))
+        return RollbackSummary(destination=store.url, datasets=done)
+
+
+def _nothing(root: Below) -> UsageError:
+    return UsageError(
+        f"there is no former generation at {root.url}",
+        hint="one is kept when a dataset is published again with changes, until --delete removes it",
+        where=root.url,
+    )
+
+
+def _ready(place: PublishedPlace, generation: str) -> PublishedPlace:
+    """See that all of a generation is there."""
+    manifest = place.manifests.get(generation)
+    where = place.store.url
+    wrong = [] if manifest is None else faults(manifest.objects, place.listed)
+    if manifest is None or not manifest.complete or wrong:
+        raise StorageError(
+            f"{where}: generation {generation} is not all there: {'; '.join(wrong[:SHOWN]) or 'its list is missing'}",
+            hint="publish it again from its source",
+            where=where,
+        )
+    return place
+
+
+def _switch(ready: list[tuple[str, PublishedPlace, str]], sender: Sender) -> tuple[SwitchedBack, ...]:
+    done = []
+    for name, place, generation in ready:
+        before, index = place.seen, place.index
+        if index.next not in (None, generation):
+            # begun, and given up now; if readers saw it already it is a generation like others
+            seen = index.next == before
+            kept = (*index.kept, index.next) if seen else index.kept
+            removing = index.removing if seen else (*index.removing, index.next)
+            current = index.next if seen else index.current
+            index = replace(index, kept=tuple(dict.fromkeys(kept)), removing=removing, current=current)
+        index = replace(index, next=generation)
+        write_index(place.store, index)
+        settled = switch(replace(place, index=index), generation, sender)
+        finish_removal(place.store, settled, sender)
+        if before != generation:
+            done.append(SwitchedBack(name=name, generation=generation, from_generation=before))
+    return tuple(done)
+
+
+# ---- removing
+
+
+def plan_removal(destination: str | os.PathLike[str] | Store) -> tuple[Removal, ...]:
+    """Tell what :func:`remove_former_generations` would remove.
+
+    Raises
+    ------
+    UsageError
+        If a publication is not finished.
+    """
+    store = open_store(destination)
+    found = [_removal(place, name, whole=whole) for name, place, whole in _places(store)]
+    return tuple(one for one in found if one.generations)
+
+
+def remove_former_generations(
+    destination: str | os.PathLike[str] | Store,
+    options: PublishOptions | None = None,
+    progress: Progress | None = None,
+) -> tuple[Removal, ...]:
+    """Remove everything that was published at a place and that readers no longer see.
+
+    Who began to read before the last publication may still ask for it.
+
+    Returns
+    -------
+    tuple of Removal
+        What was removed.
+
+    Raises
+    ------
+    UsageError
+        If a publication is not finished.
+    """
+    options, progress = options or PublishOptions(), progress or NoProgress()
+    store = open_store(destination)
+    removed = plan_removal(store)
+    root = Below(store, "")
+    with Sender(store, options.at_once, progress) as sender:
+        for _, place, whole in _places(store):
+            if whole:
+                remove_all(place.store, sender)
+            else:
+                remove_former(place.store, finish_removal(place.store, place.index, sender), sender)
+        record = read_record(root)
+        if record.current is not None:
+            done = replace(record, previous=None, names=tuple(record.current.datasets))
+            if done != record:
+                write_record(root, done)
+    return removed
+
+
+def _places(store: Store) -> list[tuple[str, PublishedPlace, bool]]:
+    """Return all places of datasets, and whether a collection no longer has them."""
+    root = Below(store, "")
+    record = read_record(root)
+    if record == CollectionRecord():
+        found = [("", PublishedPlace.read(root), False)]
+    else:
+        current = record.current.datasets if record.current is not None else {}
+        found = [(name, PublishedPlace.read(Below(store, name)), name not in current) for name in record.names]
+    if record.next is not None or any(place.index.next for _, place, _ in found):
+        raise UsageError(
+            f"a publication to {store.url} is not finished",
+            hint="run it again to its end, or --rollback, before anything is removed",
+            where=store.url,
+        )
+    return found
+
+
+def _removal(place: PublishedPlace, name: str, *, whole: bool) -> Removal:
+    index: GenerationIndex = place.index
+    former = tuple(one for one in index.all if whole or one != index.current)
+    staying = {one.key for one in place.manifests[index.current].objects} if index.current and not whole else set()
+    keys = {
+        one.key: one.size
+        for generation in former
+        if generation in place.manifests
+        for one in place.manifests[generation].objects
+        if one.key not in staying and one.key in place.listed
+    }
+    return Removal(name=name, whole=whole, generations=former, objects=len(keys), bytes=sum(keys.values()))
