@@ -27,6 +27,7 @@ from precast.errors import (
     StorageError,
     UsageError,
 )
+from precast.execution.published import transfer
 from precast.precomputed.publication import INDEX_KEY
 from precast.storage import Attributes, LocalStore, MemoryStore
 from precast.workflows.publish import (
@@ -36,7 +37,6 @@ from precast.workflows.publish import (
     publish,
     remove_former_generations,
     roll_back,
-    transfer,
 )
 from precast.workflows.publish.options import BYTES_OF_ONE
 from volume_files import labels

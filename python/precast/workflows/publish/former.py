@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 from precast.errors import StorageError, UsageError
 from precast.execution.progress import NoProgress, Progress
+from precast.execution.published.place import PublishedPlace, write_index
+from precast.execution.published.switching import faults, finish_removal, remove_all, remove_former, switch
+from precast.execution.published.transfer import Sender
 from precast.precomputed.publication import CollectionRecord, GenerationIndex
 from precast.storage import Store, open_store
 from precast.storage.below import Below
 from precast.workflows.publish.options import PublishOptions
-from precast.workflows.publish.place import PublishedPlace, write_index
 from precast.workflows.publish.publication import read_record, write_list, write_record
-from precast.workflows.publish.run import faults, finish_removal, remove_all, remove_former, switch
-from precast.workflows.publish.transfer import Sender
 
 __all__ = ["Removal", "RollbackSummary", "SwitchedBack", "plan_removal", "remove_former_generations", "roll_back"]
 

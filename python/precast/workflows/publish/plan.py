@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from precast.dataset.objects import attributes
 from precast.errors import DestinationExistsError
+from precast.execution.published.place import PublishedPlace
+from precast.execution.published.transfer import checksum
 from precast.precomputed.generations import generation_path, plain_path
 from precast.precomputed.json_text import set_text_strings
 from precast.precomputed.objects import INFO_KEY
 from precast.precomputed.publication import Headers, Manifest, PublishedObject
 from precast.storage import Attributes, LocalStore, ObjectStat
-from precast.workflows.publish.place import PublishedPlace
 from precast.workflows.publish.source import LinkedInfo, SourceDataset, SourceObject, Unit, content_number
-from precast.workflows.publish.transfer import checksum
 
 __all__ = ["Comparison", "DatasetPlan", "Item", "plan_dataset"]
 

@@ -13,17 +13,18 @@ from precast.dataset.objects import attributes
 from precast.errors import DestinationExistsError, FormatError, UsageError
 from precast.execution.memory import peak_rss_bytes
 from precast.execution.progress import NoProgress, Progress
+from precast.execution.published.place import PublishedPlace, read_or_none
+from precast.execution.published.switching import finish_removal, switch
+from precast.execution.published.transfer import Sender, each, file_checksum
 from precast.findings import Finding, Severity, notice
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, JSON, ObjectKind
 from precast.precomputed.publication import COLLECTION_RECORD_KEY, CollectionRecord, CollectionState
 from precast.storage import Attributes, LocalStore, Store, open_store
 from precast.storage.below import Below
 from precast.workflows.publish.options import PublishOptions
-from precast.workflows.publish.place import PublishedPlace, read_or_none
 from precast.workflows.publish.plan import Comparison, DatasetPlan, plan_dataset
-from precast.workflows.publish.run import finish_removal, settle_doubts, stage, switch
+from precast.workflows.publish.run import settle_doubts, stage
 from precast.workflows.publish.source import Source, SourceDataset, SourceObject, open_source_place
-from precast.workflows.publish.transfer import Sender, each, file_checksum
 
 __all__ = [
     "DatasetSummary",

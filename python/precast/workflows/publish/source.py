@@ -13,13 +13,13 @@ from typing import Any
 from precast.checks.files import TEMPORARY, in_scale
 from precast.dataset.members import read_list, read_members
 from precast.errors import FormatError, ObjectNotFoundError, SourceError
+from precast.execution.published.transfer import File, checksum, file_checksum
 from precast.execution.workdir import unfinished_work
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, LABEL_TABLE_KEY, PROVENANCE_KEY, ObjectKind, kind_of
 from precast.precomputed.paths import normal_path
 from precast.precomputed.strict_json import parse_object
 from precast.storage import LocalStore
 from precast.storage.encodings import SUFFIXES
-from precast.workflows.publish.transfer import File, checksum, file_checksum
 
 __all__ = [
     "LinkedInfo",

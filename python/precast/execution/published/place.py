@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from precast import kernels
 from precast.errors import ObjectNotFoundError
+from precast.execution.published.transfer import checksum
 from precast.precomputed.objects import INFO_KEY, JSON, LABEL_TABLE_KEY, PROVENANCE_KEY
 from precast.precomputed.publication import (
     INDEX_KEY,
@@ -16,7 +17,6 @@ from precast.precomputed.publication import (
 )
 from precast.storage import Attributes, ObjectStat
 from precast.storage.below import Below
-from precast.workflows.publish.transfer import checksum
 
 __all__ = ["SIDES", "PublishedPlace", "listing", "read_or_none", "write_index", "write_manifest"]
 
