@@ -195,12 +195,8 @@ def _started(command: list[str], environment: Mapping[str, str], log: Path, serv
             time.sleep(0.02)
         yield True
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()  # asked to end, it waits for connections that clients keep
+        process.wait()
 
 
 def keeps_attributes(folder: Path) -> bool:

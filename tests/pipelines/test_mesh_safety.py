@@ -204,7 +204,7 @@ from precast.pipelines.mesh import plan, run
 plan.BLOCK_VOXELS = 32
 run.BATCH_OBJECTS = 3
 if sys.argv[2] == "link":
-    run.link = lambda plan: os.kill(os.getpid(), signal.SIGKILL)
+    run.link = lambda plan, store: os.kill(os.getpid(), signal.SIGKILL)
 else:
     real = workdir.Path.rename
     def rename(self, target):
@@ -252,7 +252,7 @@ def test_a_changed_file_of_ids_is_other_work(dataset: Path, tmp_path: Path) -> N
 
 
 def test_two_processes_do_not_mesh_one_dataset(dataset: Path) -> None:
-    parts = PartsOfDataset(work="mesh", names=("mesh",), merged=(), last=lambda: None)
+    parts = PartsOfDataset(work="mesh", names=("mesh",), merged=(), last=lambda _: None)
     with (
         WorkDirectory(dataset, parts=parts),
         pytest.raises(DestinationExistsError, match="another precast process"),

@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from oracles import read_tensorstore
 from precast.errors import (
     DestinationExistsError,
     FormatError,
-    ObjectNotFoundError,
     SourceError,
     StorageError,
     UsageError,
@@ -40,6 +39,7 @@ from precast.workflows.publish import (
 )
 from precast.workflows.publish.options import BYTES_OF_ONE
 from volume_files import labels
+from watched_store import Killed, Watched, side, view
 
 OVERWRITE = PublishOptions(overwrite=True)
 
@@ -54,74 +54,6 @@ def make(root: Path, seed: int, **options: Any) -> Path:
     precast.convert(data, root, precast.ConvertOptions(**values))
     precast.properties(root, options=precast.PropertiesOptions())
     return root
-
-
-def view(store: Any, prefix: str = "") -> dict[str, Any] | None:
-    """Return all that the info of a volume leads to, as a reader finds it: the same wherever it lies.
-
-    Knows nothing of generations: only of the info, as the format has it.
-    """
-    try:
-        info = json.loads(store.read(f"{prefix}info"))
-    except ObjectNotFoundError:
-        return None
-    seen: dict[str, Any] = {}
-    parts = [*((scale, "key", f"scale {k}") for k, scale in enumerate(info["scales"]))]
-    parts += [(info, name, name) for name in ("mesh", "segment_properties") if name in info]
-    for where, name, label in parts:
-        path = where[name]
-        for stat in store.list(f"{prefix}{path}/"):
-            seen[f"{label}/{stat.key.removeprefix(f'{prefix}{path}/')}"] = store.read(stat.key)
-        where[name] = label
-    seen["info"] = info
-    return seen
-
-
-def side(store: Any, name: str, prefix: str = "") -> bytes | None:
-    try:
-        return bytes(store.read(f"{prefix}{name}"))
-    except ObjectNotFoundError:
-        return None
-
-
-class Watched(MemoryStore):
-    """Ends at a certain write or removal, before or after it, as a killed process does; calls a reader after each."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.operations: list[tuple[str, str]] = []
-        self.end_at: int | None = None
-        self.after = False
-        self.reader: Callable[[], None] = lambda: None
-
-    def _do(self, what: str, key: str, work: Callable[[], None]) -> None:
-        number = len(self.operations)
-        if self.end_at is not None and (number > self.end_at or (number == self.end_at and not self.after)):
-            raise Killed
-        work()
-        self.operations.append((what, key))
-        self.reader()
-        if number == self.end_at:
-            raise Killed
-
-    def write(self, key: str, data: bytes, attributes: Attributes) -> None:
-        self._do("write", key, lambda: MemoryStore.write(self, key, data, attributes))
-
-    def delete(self, key: str) -> None:
-        self._do("delete", key, lambda: MemoryStore.delete(self, key))
-
-    def contents(self) -> dict[str, tuple[bytes, Attributes]]:
-        return dict(self._objects)
-
-    def again(self) -> Watched:
-        """Return a store with the same objects."""
-        other = Watched()
-        other._objects = dict(self._objects)
-        return other
-
-
-class Killed(BaseException):
-    """The end of a process."""
 
 
 ONE = PublishOptions(threads=1)

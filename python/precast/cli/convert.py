@@ -6,12 +6,14 @@ from typing import Any
 
 import click
 
-from precast.cli.fields import from_dataclass, given, output_options
+from precast.cli.fields import from_dataclass, given, output_options, store_options, take_store_options
 from precast.cli.progress import progress_for
 from precast.cli.render import bytes_text, document, print_findings, seconds_text, table
 from precast.execution.memory import share_heaps
+from precast.execution.work import open_destination
 from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
 from precast.pipelines.convert.estimate import Estimate, estimate
+from precast.storage import open_store
 
 __all__ = ["command"]
 
@@ -21,14 +23,17 @@ __all__ = ["command"]
 @click.argument("destination", type=click.Path())
 @from_dataclass(ConvertOptions)
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
+@store_options
 @output_options
 def command(source: str, destination: str, *, dry_run: bool, as_json: bool, quiet: bool, **values: Any) -> int:
     """Convert SOURCE, a folder of slices or a TIFF or .npy file, into a precomputed volume DESTINATION.
 
+    DESTINATION is a directory or the address of a bucket (s3://, gs://, az://), into which shards go as they are made.
     All scales are made in one pass over the source. The destination appears when it is complete; after an
     interruption the same command goes on where it stopped.
     """
     share_heaps()
+    store = open_destination(open_store(destination, take_store_options(values)))
     options = ConvertOptions(**given(values))
     if dry_run:
         plan = plan_conversion(source, options)
@@ -40,7 +45,7 @@ def command(source: str, destination: str, *, dry_run: bool, as_json: bool, quie
             print_findings(plan.findings)
         return 0
     with progress_for(quiet=quiet or as_json) as progress:
-        summary = convert(source, destination, options, progress=progress)
+        summary = convert(source, store, options, progress=progress)
     if as_json:
         click.echo(document("convert", summary, summary.findings))
     elif not quiet:

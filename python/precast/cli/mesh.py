@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from precast.cli.fields import from_dataclass, given, output_options
+from precast.cli.fields import from_dataclass, given, output_options, store_options, take_store_options
 from precast.cli.progress import progress_for
 from precast.cli.render import bytes_text, document, print_findings, seconds_text, to_json
 from precast.execution.memory import share_heaps
 from precast.findings import Severity
 from precast.pipelines.mesh import MeshOptions, MeshSummary, mesh, plan_meshing
 from precast.pipelines.mesh.estimate import Estimate, estimate
+from precast.storage import open_store
 
 __all__ = ["command"]
 
@@ -24,6 +25,7 @@ SHOWN = 10
 @click.argument("dataset", type=click.Path())
 @from_dataclass(MeshOptions)
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
+@store_options
 @output_options
 def command(dataset: str, *, dry_run: bool, as_json: bool, quiet: bool, **values: Any) -> int:
     """Mesh every object of the segmentation DATASET, and link meshes and segment properties in its info.
@@ -32,10 +34,11 @@ def command(dataset: str, *, dry_run: bool, as_json: bool, quiet: bool, **values
     They appear when they are complete; after an interruption the same command goes on where it stopped.
     """
     share_heaps()
+    store = open_store(dataset, take_store_options(values))
     options = MeshOptions(**given(values))
     if dry_run:
         with progress_for(quiet=quiet or as_json) as progress:
-            plan = plan_meshing(dataset, options, progress=progress)
+            plan = plan_meshing(store, options, progress=progress)
             expected = estimate(plan)
         if as_json:
             click.echo(document("mesh", expected, plan.findings))
@@ -44,7 +47,7 @@ def command(dataset: str, *, dry_run: bool, as_json: bool, quiet: bool, **values
             print_findings(plan.findings)
         return 0
     with progress_for(quiet=quiet or as_json) as progress:
-        summary = mesh(dataset, options, progress=progress)
+        summary = mesh(store, options, progress=progress)
     if as_json:
         result = to_json(summary)
         for failure in result["failures"]:  # 64 bits do not survive most readers of JSON numbers

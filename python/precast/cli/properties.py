@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
-from precast.cli.fields import from_dataclass, given, output_options
+from precast.cli.fields import from_dataclass, given, output_options, store_options, take_store_options
 from precast.cli.progress import progress_for
 from precast.cli.render import bytes_text, document, print_findings, seconds_text, table
 from precast.execution.memory import share_heaps
 from precast.pipelines.properties import PropertiesOptions, PropertiesSummary, plan_properties, properties
+from precast.storage import open_store
 
 __all__ = ["command"]
 
@@ -19,6 +20,7 @@ __all__ = ["command"]
 @click.argument("dataset", type=click.Path())
 @from_dataclass(PropertiesOptions)
 @click.option("--dry-run", is_flag=True, help="Say what would be written and write nothing.")
+@store_options
 @output_options
 def command(dataset: str, *, dry_run: bool, as_json: bool, quiet: bool, **values: Any) -> int:
     """Write segment properties of the segmentation DATASET, so that a viewer lists, labels and searches its segments.
@@ -27,9 +29,10 @@ def command(dataset: str, *, dry_run: bool, as_json: bool, quiet: bool, **values
     your own from --csv.
     """
     share_heaps()
+    store = open_store(dataset, take_store_options(values))
     options = PropertiesOptions(**given(values))
     with progress_for(quiet=quiet or as_json or dry_run) as progress:
-        summary = (plan_properties if dry_run else properties)(dataset, options, progress=progress)
+        summary = (plan_properties if dry_run else properties)(store, options, progress=progress)
     if as_json:
         click.echo(document("properties", summary, summary.findings))
     elif dry_run:

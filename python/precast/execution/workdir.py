@@ -28,13 +28,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from precast.errors import DestinationExistsError, StorageError, UsageError
-from precast.storage import LocalStore
+from precast.storage import LocalStore, Store
 from precast.storage.base import translate_os_error
 
-__all__ = ["BUILD_LEDGER", "PartsOfDataset", "WorkDirectory", "unfinished_work"]
+__all__ = ["BUILD_LEDGER", "PartsOfDataset", "StateDirectory", "WorkDirectory", "unfinished_work"]
 
 WORK = ".precast"
 BUILD_LEDGER = f"{WORK}/build.json"
@@ -54,16 +54,101 @@ class PartsOfDataset:
     merged
         Those of them that may be there already, because the work takes over what they hold.
     last
-        What follows when they are in place. It may be called again after a kill, so it must not mind.
+        What follows when they are in place, done to the dataset's store. It may be called again after a kill, so it
+        must not mind.
     """
 
     work: str
     names: tuple[str, ...]
     merged: tuple[str, ...]
-    last: Callable[[], None]
+    last: Callable[[Store], None]
 
 
-class WorkDirectory:
+class StateDirectory:
+    """A directory with the state of one piece of work; use as a context manager, which holds the lock.
+
+    Parameters
+    ----------
+    path
+        The directory.
+    what
+        What is being made, for errors.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        self.path = path
+        self._what = what
+        self._lock: int | None = None
+
+    spool: Path
+    parts: Path
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise translate_os_error(error, "making", self.path) from None
+        if not _try_lock(self._lock):
+            os.close(self._lock)
+            self._lock = None
+            raise DestinationExistsError(
+                f"another precast process is writing {self._what}",
+                hint="wait for it to end, or stop it",
+                where=self._what,
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        if not (self.path / "ledger.json").exists():
+            self.remove()
+
+    def remove(self) -> None:
+        """Remove it."""
+        raise NotImplementedError
+
+    def _begun_with_something_else(self, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> DestinationExistsError:
+        return DestinationExistsError(
+            f"{self._what} was begun with something else ({_differences(found, wanted)}) and is not finished",
+            hint=f"run the former command to finish it, or give --overwrite to drop it, or remove {self.path}",
+            where=self._what,
+        )
+
+    def _read_ledger(self) -> dict[str, Any] | None:
+        try:
+            value = json.loads((self.path / "ledger.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return {}
+        except OSError as error:
+            raise translate_os_error(error, "reading", self.path / "ledger.json") from None
+        return value if isinstance(value, dict) else {}
+
+    def _make(self, *more: Path) -> None:
+        """Make the directories for scratch files, and remove what was half written."""
+        for folder in (self.spool, self.parts, *more):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise translate_os_error(error, "making", folder) from None
+        with suppress(OSError):
+            for part in self.parts.iterdir():
+                part.unlink()
+
+    def _write(self, path: Path, data: bytes) -> None:
+        part = path.with_name(path.name + ".part")
+        try:
+            part.write_bytes(data)
+            part.replace(path)
+        except OSError as error:
+            raise translate_os_error(error, "writing", path) from None
+
+
+class WorkDirectory(StateDirectory):
     """The work directory of a local destination; use as a context manager, which holds the lock.
 
     Parameters
@@ -84,7 +169,7 @@ class WorkDirectory:
             raise UsageError(f"{destination} cannot be a destination", hint="name a directory to make")
         self._parts = parts
         name = self.destination.name if parts is None else f"{self.destination.name}.{parts.work}"
-        self.path = self.destination.parent / WORK / name
+        super().__init__(self.destination.parent / WORK / name, str(self.destination))
         if scratch is None:
             self.spool = self.path / "spool"
         else:
@@ -92,32 +177,6 @@ class WorkDirectory:
             self.spool = _absolute(scratch) / f"precast-{name}-{mark}"
         self.parts = self.path / "parts"
         self.out = self.path / "out"
-        self._lock: int | None = None
-
-    # ---- lock
-
-    def __enter__(self) -> WorkDirectory:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise translate_os_error(error, "making", self.path) from None
-        if not _try_lock(self._lock):
-            os.close(self._lock)
-            self._lock = None
-            raise DestinationExistsError(
-                f"another precast process is writing {self.destination}",
-                hint="wait for it to end, or stop it",
-                where=str(self.destination),
-            )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-        if not (self.path / "ledger.json").exists():
-            self.remove()
 
     # ---- ledger
 
@@ -127,7 +186,8 @@ class WorkDirectory:
         Parameters
         ----------
         ledger
-            ``identity``: what decides whether it is the same work; ``plan``: how it is cut.
+            ``identity``: what decides whether it is the same work; ``plan``: how it is cut; ``directories``: those of
+            the dataset that are made.
         overwrite
             Whether an existing dataset may be replaced, and unfinished other work be dropped.
 
@@ -145,17 +205,12 @@ class WorkDirectory:
         self._check_destination(overwrite)
         found = self._read_ledger()
         if found is not None and found.get("identity") == ledger["identity"]:
-            self._make()
+            self._make(self.out)
             return found
         if found is not None and not overwrite:
-            different = _differences(found.get("identity", {}), ledger["identity"])
-            raise DestinationExistsError(
-                f"{self.destination} was begun with something else ({different}) and is not finished",
-                hint=f"run the former command to finish it, or give --overwrite to drop it, or remove {self.path}",
-                where=str(self.destination),
-            )
+            raise self._begun_with_something_else(found.get("identity", {}), ledger["identity"])
         self._clear()
-        self._make()
+        self._make(self.out)
         self._write(self.path / "ledger.json", json.dumps(ledger, indent=1).encode())
         return None
 
@@ -170,35 +225,6 @@ class WorkDirectory:
         merged = () if self._parts is None else self._parts.merged
         for _, target, _ in self._targets():
             _check_target(target, overwrite or target.name in merged)
-
-    def _read_ledger(self) -> dict[str, Any] | None:
-        try:
-            value = json.loads((self.path / "ledger.json").read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            return {}
-        except OSError as error:
-            raise translate_os_error(error, "reading", self.path / "ledger.json") from None
-        return value if isinstance(value, dict) else {}
-
-    def _make(self) -> None:
-        for folder in (self.spool, self.parts, self.out):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise translate_os_error(error, "making", folder) from None
-        with suppress(OSError):
-            for part in self.parts.iterdir():
-                part.unlink()
-
-    def _write(self, path: Path, data: bytes) -> None:
-        part = path.with_name(path.name + ".part")
-        try:
-            part.write_bytes(data)
-            part.replace(path)
-        except OSError as error:
-            raise translate_os_error(error, "writing", path) from None
 
     # ---- result
 
@@ -225,7 +251,7 @@ class WorkDirectory:
                         target.rename(old)
                     new.rename(target)
             if self._parts is not None:
-                self._parts.last()
+                self._parts.last(LocalStore(self.destination))
             self._clear()
         except OSError as error:
             raise translate_os_error(error, "putting into place", self.destination) from None

@@ -6,6 +6,7 @@ The order of writing is the safety: the properties first, under a directory that
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from dataclasses import dataclass, field, fields
@@ -14,12 +15,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from precast import __version__
 from precast.dataset import Volume, open_volume
 from precast.dataset.links import link_parts
-from precast.dataset.objects import rewrite
+from precast.dataset.objects import attributes, rewrite
 from precast.errors import DestinationExistsError, FormatError, ObjectNotFoundError, StorageError, UsageError
 from precast.execution.memory import peak_rss_bytes
 from precast.execution.progress import NoProgress, Progress
+from precast.execution.published.place import is_published
+from precast.execution.work import open_destination, open_work
+from precast.execution.workdir import PartsOfDataset
 from precast.findings import Finding, notice
 from precast.pipelines.label_statistics import label_rows
 from precast.pipelines.options import check_choices, thread_count
@@ -176,13 +181,31 @@ def properties(
     """
     begun = time.perf_counter()
     options = options or PropertiesOptions()
-    built = _build(dataset, options, progress or NoProgress(), begun)
+    built = _build(open_destination(dataset), options, progress or NoProgress(), begun)
+    if is_published(built.store):
+        _as_generation(built, progress or NoProgress())
+        return built.summary
     key = f"{SEGMENT_PROPERTIES_DIRECTORY}/{INFO_KEY}"
     if not options.overwrite:
         _require_absent(built, key)
     rewrite(built.store, key, built.data, ObjectKind.SEGMENT_PROPERTIES)
-    link_parts(built.store, segment_properties=SEGMENT_PROPERTIES_DIRECTORY)
+    _link(built.store)
     return built.summary
+
+
+def _link(store: Store) -> None:
+    link_parts(store, segment_properties=SEGMENT_PROPERTIES_DIRECTORY)
+
+
+def _as_generation(built: _Built, progress: Progress) -> None:
+    """Write the properties of a dataset that was published: readers see the old ones or the new ones, with all else."""
+    name = SEGMENT_PROPERTIES_DIRECTORY
+    parts = PartsOfDataset(work="properties", names=(name,), merged=(name,), last=_link)
+    with open_work(built.store, parts=parts, progress=progress) as work:
+        identity = {"precast": __version__, "properties": hashlib.sha256(built.data).hexdigest()}
+        work.begin({"identity": identity, "directories": [name]}, overwrite=True)
+        work.store.write(f"{name}/{INFO_KEY}", built.data, attributes(ObjectKind.SEGMENT_PROPERTIES))
+        work.commit()
 
 
 def former_columns(former: SegmentProperties | None) -> ColumnTable | None:

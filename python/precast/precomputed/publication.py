@@ -119,6 +119,9 @@ class Manifest:
         The CRC-32C of those infos in the source, where their paths may be others.
     objects
         All others.
+    listed
+        Whether ``objects`` names everything that was written; of a conversion that goes on only the directories are
+        known, in which nothing else is.
 
     Examples
     --------
@@ -135,6 +138,7 @@ class Manifest:
     top: Mapping[str, tuple[int, int]]
     linked: Mapping[str, int]
     objects: tuple[PublishedObject, ...]
+    listed: bool = True
 
     TYPE = "precast_published_generation"
 
@@ -147,6 +151,7 @@ class Manifest:
             | {
                 "generation": self.generation,
                 "complete": self.complete,
+                "listed": self.listed,
                 "paths": dict(self.paths),
                 "top": {name: {"size": size, "crc32c": f"{crc:08x}"} for name, (size, crc) in self.top.items()},
                 "linked": {name: f"{crc:08x}" for name, crc in self.linked.items()},
@@ -162,6 +167,10 @@ class Manifest:
                 ],
             }
         )
+
+    def holds(self, key: str) -> bool:
+        """Whether a key is in one of the directories of a generation whose objects are not listed."""
+        return not self.listed and any(key.startswith(f"{path}/") for path in self.paths.values())
 
     @classmethod
     def from_bytes(cls, data: bytes, *, where: str) -> Manifest:
@@ -181,6 +190,7 @@ class Manifest:
             return cls(
                 generation=str(value["generation"]),
                 complete=value["complete"] is True,
+                listed=value["listed"] is True,
                 paths={str(source): str(place) for source, place in value["paths"].items()},
                 top={str(name): (int(one["size"]), int(one["crc32c"], 16)) for name, one in value["top"].items()},
                 linked={str(name): int(crc, 16) for name, crc in value["linked"].items()},

@@ -11,7 +11,16 @@ from typing import Protocol, runtime_checkable
 
 from precast.errors import AccessDeniedError, ObjectNotFoundError, PrecastError, StorageError
 
-__all__ = ["Attributes", "ObjectStat", "Store", "TellsAttributes", "check_key", "translate_os_error"]
+__all__ = [
+    "Attributes",
+    "ObjectStat",
+    "SendsLater",
+    "Store",
+    "TellsAttributes",
+    "check_key",
+    "flush",
+    "translate_os_error",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +103,26 @@ class TellsAttributes(Protocol):
 
     def attributes(self, key: str) -> Attributes:
         """Return what an object was written with, as far as the store keeps it."""
+
+
+@runtime_checkable
+class SendsLater(Protocol):
+    """A store that sends in the background what is written to it."""
+
+    def flush(self) -> None:
+        """Wait until everything that was written is kept where an end of the process does no harm to it.
+
+        Raises
+        ------
+        AccessDeniedError, StorageError
+            If something could not be sent.
+        """
+
+
+def flush(store: Store) -> None:
+    """Wait until everything that was written to a store is safe."""
+    if isinstance(store, SendsLater):
+        store.flush()
 
 
 def check_key(key: str) -> str:

@@ -15,10 +15,10 @@ from precast.precomputed.publication import (
     Manifest,
     manifest_key,
 )
-from precast.storage import Attributes, ObjectStat
+from precast.storage import Attributes, ObjectStat, Store
 from precast.storage.below import Below
 
-__all__ = ["SIDES", "PublishedPlace", "listing", "read_or_none", "write_index", "write_manifest"]
+__all__ = ["SIDES", "PublishedPlace", "is_published", "listing", "read_or_none", "write_index", "write_manifest"]
 
 SIDES = (PROVENANCE_KEY, LABEL_TABLE_KEY)
 """Files at the top that go with the info, and that viewers do not read."""
@@ -41,6 +41,12 @@ def listing(store: Below) -> dict[str, ObjectStat]:
         if not any(part.startswith(".") for part in stat.key.split("/")):
             found[stat.key] = stat
     return found
+
+
+def is_published(store: Store) -> bool:
+    """Whether a dataset was published, or made, in generations."""
+    data = read_or_none(Below(store, ""), INDEX_KEY)
+    return data is not None and bool(GenerationIndex.from_bytes(data, where=f"{store.url}/{INDEX_KEY}").kept)
 
 
 def write_index(store: Below, index: GenerationIndex) -> None:
@@ -113,6 +119,11 @@ class PublishedPlace:
                 return generation
         return None
 
+    def listed_in(self, directory: str) -> bool:
+        """Whether there is any object in a directory, but for what work that was begun has put there."""
+        begun = [manifest for manifest in self.manifests.values() if not manifest.listed]
+        return any(key.startswith(f"{directory}/") and not any(one.holds(key) for one in begun) for key in self.listed)
+
     @property
     def known(self) -> frozenset[str]:
         """Keys that were published here."""
@@ -123,7 +134,8 @@ class PublishedPlace:
     def foreign(self) -> tuple[str, ...]:
         """Objects that were not published here; an info that somebody else wrote is one."""
         known = self.known
-        found = [key for key in self.listed if key not in known]
+        begun = [manifest for manifest in self.manifests.values() if not manifest.listed]
+        found = [key for key in self.listed if key not in known and not any(one.holds(key) for one in begun)]
         if self.info is not None and self.seen is None and INFO_KEY not in found:
             found.insert(0, INFO_KEY)
         return tuple(found)

@@ -173,6 +173,10 @@ def finish_removal(store: Below, index: GenerationIndex, sender: Sender) -> Gene
         for one in manifests[name].objects
         if one.key not in used and one.key in place.listed
     }
+    begun = [manifests[name] for name in index.removing if name in manifests and not manifests[name].listed]
+    going |= {
+        key: stat.size for key, stat in place.listed.items() if key not in used and any(one.holds(key) for one in begun)
+    }
     used_tops = {name for one in staying if one in manifests for name in manifests[one].top}
     for name in index.removing:
         tops = manifests[name].top if name in manifests else {}

@@ -13,8 +13,11 @@ import numpy.typing as npt
 
 from precast import __version__
 from precast.errors import ObjectNotFoundError
-from precast.execution.memory import peak_rss_bytes
+from precast.execution.bucketwork import BucketWork
+from precast.execution.memory import default_budget_bytes, peak_rss_bytes
 from precast.execution.progress import NoProgress, Progress
+from precast.execution.sending import SENDING_BYTES
+from precast.execution.work import open_destination, open_work
 from precast.execution.workdir import WorkDirectory
 from precast.findings import Finding
 from precast.geometry import Vec3
@@ -25,6 +28,7 @@ from precast.pipelines.convert.spool import block_is_done, data_path
 from precast.pipelines.convert.tasks import BlockTask, Places, ShardTask, SpoolTask, spool_names
 from precast.sources import open_source
 from precast.sources.base import Source, SourceOptions
+from precast.storage import Store
 
 __all__ = ["ConvertSummary", "ScaleSummary", "convert", "plan_conversion"]
 
@@ -82,7 +86,7 @@ def plan_conversion(source: AnySource, options: ConvertOptions | None = None) ->
 
 def convert(
     source: AnySource,
-    destination: str | os.PathLike[str],
+    destination: str | os.PathLike[str] | Store,
     options: ConvertOptions | None = None,
     *,
     progress: Progress | None = None,
@@ -94,7 +98,9 @@ def convert(
     source
         A folder of slices, a TIFF or ``.npy`` file, an array ``(z, y, x)`` or ``(c, z, y, x)``, or an opened source.
     destination
-        Directory to make. It appears when it is complete; until then everything lies in ``.precast`` beside it.
+        Directory to make, the address of a bucket (``s3://…``, ``gs://…``, ``az://…``), or a store. It appears when it
+        is complete; until then everything lies in ``.precast`` beside it. Into buckets shards are sent as they are
+        made, and the scratch files lie in the user's cache directory, or in ``scratch``.
     options
         See :class:`ConvertOptions`; ``resolution`` is needed unless the files say it.
     progress
@@ -118,12 +124,15 @@ def convert(
     StorageError
         If writing fails, for example because the disk is full. What was finished is kept, and the
         same call goes on from there.
+    MissingExtraError
+        If the destination is in a bucket, and the extra ``cloud`` is not installed.
     """
     begun = time.perf_counter()
     options = options or ConvertOptions()
     progress = progress or NoProgress()
+    store = open_destination(destination)
     opened = open_any(source, options)
-    with WorkDirectory(destination, options.scratch) as work:
+    with open_work(store, options.scratch, progress=progress) as work:
         plan, resumed = _begin(work, opened, options)
         for finding in plan.findings:
             progress.note(f"{finding.severity}: {finding.message}")
@@ -137,7 +146,7 @@ def convert(
         scales = _scale_summaries(plan, places, sums)
         work.commit()
     return ConvertSummary(
-        destination=os.fspath(destination),
+        destination=store.url,
         kind=plan.info.kind,
         data_type=plan.info.data_type,
         encoding=plan.info.scales[0].encoding,
@@ -153,9 +162,12 @@ def convert(
     )
 
 
-def _begin(work: WorkDirectory, source: Source, options: ConvertOptions) -> tuple[ConvertPlan, bool]:
+def _begin(work: WorkDirectory | BucketWork, source: Source, options: ConvertOptions) -> tuple[ConvertPlan, bool]:
     """Plan, and enter the plan into the ledger; or take up the plan of unfinished work."""
-    plan = make_plan(source, options)
+    budget = options.memory or default_budget_bytes()
+    if isinstance(work, BucketWork):
+        budget -= min(SENDING_BYTES, budget // 4)
+    plan = make_plan(source, options, budget_bytes=budget)
     ledger = {
         "identity": {
             "precast": __version__,
@@ -163,6 +175,7 @@ def _begin(work: WorkDirectory, source: Source, options: ConvertOptions) -> tupl
             "options": options.result_options(),
         },
         "plan": {"budget_bytes": plan.memory.budget_bytes, "threads": plan.threads},
+        "directories": [scale.key for scale in plan.info.scales],
     }
     found = work.begin(ledger, overwrite=options.overwrite)
     if found is None:

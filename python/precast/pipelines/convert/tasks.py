@@ -38,7 +38,7 @@ from precast.pipelines.convert.values import ValueReader
 from precast.precomputed.objects import ObjectKind
 from precast.precomputed.sharding import layout_shard, shard_cells
 from precast.storage import Store
-from precast.storage.base import translate_os_error
+from precast.storage.base import flush, translate_os_error
 
 __all__ = ["BlockTask", "Places", "ShardTask", "SpoolTask", "Task", "block_name"]
 
@@ -204,6 +204,7 @@ class BlockTask:
                 cascade.feed(z, data)
                 advance(data.nbytes if self.stage == 0 else 0)
             labels = sink.labels.take() if sink.labels is not None and self.stage == 0 else None
+            flush(places.store)  # chunks of a block that is done are not made again
             spool.finish(labels, sink.extra())
 
     def _slabs(self, reader: Any, level: Level) -> Iterator[tuple[int, Array]]:

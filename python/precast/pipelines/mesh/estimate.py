@@ -74,7 +74,7 @@ def estimate(plan: MeshPlan) -> Estimate:
     edges = plan.volume.info.scales[plan.scale].resolution
     given = plan.options.scale != "auto"
     return Estimate(
-        dataset=plan.path,
+        dataset=plan.store.url,
         format="legacy, single files"
         if legacy
         else f"multi-resolution, {'single files' if plan.options.unsharded else 'sharded'}",

@@ -20,7 +20,7 @@ from precast.precomputed.mesh_info import MeshInfo
 from precast.precomputed.objects import INFO_KEY, PROVENANCE_KEY, SEGMENT_PROPERTIES_DIRECTORY, ObjectKind
 from precast.precomputed.segment_columns import ColumnTable, SegmentStatistics, build_properties
 from precast.precomputed.sharding import ShardingSpec
-from precast.storage import LocalStore, Store
+from precast.storage import Store
 
 __all__ = ["link", "write_mesh_info", "write_properties"]
 
@@ -74,9 +74,8 @@ def write_mesh_info(plan: MeshPlan, store: Store, sharding: ShardingSpec | None)
     store.write(f"{MESH_DIRECTORY}/{INFO_KEY}", info.to_bytes(), attributes(ObjectKind.MESH_INFO))
 
 
-def link(plan: MeshPlan) -> None:
+def link(plan: MeshPlan, store: Store) -> None:
     """Enter meshes and properties into the volume's ``info``, and the work into its provenance; again is fine."""
-    store = LocalStore(plan.path)
     _record(plan, store)
     link_parts(
         store,

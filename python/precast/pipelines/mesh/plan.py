@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from precast.dataset import Volume, open_volume
 from precast.errors import DestinationExistsError, MemoryBudgetError, SourceError, UsageError
 from precast.execution.memory import default_budget_bytes
 from precast.execution.progress import Progress
+from precast.execution.sending import SENDING_BYTES
 from precast.findings import Finding, notice
 from precast.geometry import Box, Vec3
 from precast.kernels import Simplification
@@ -25,7 +25,7 @@ from precast.pipelines.mesh.frame import UNITS, Frame
 from precast.pipelines.mesh.levels import GROUP_FACES, LevelRules
 from precast.pipelines.mesh.octree import morton
 from precast.pipelines.mesh.options import MAX_ID, MeshOptions
-from precast.storage import LocalStore
+from precast.storage import LocalStore, Store
 
 __all__ = ["MESH_DIRECTORY", "Block", "MeshPlan", "make_plan"]
 
@@ -66,8 +66,8 @@ class MeshPlan:
 
     Attributes
     ----------
-    path
-        Directory of the dataset.
+    store
+        The dataset.
     options
         As given.
     scale
@@ -82,7 +82,7 @@ class MeshPlan:
         What was noticed.
     """
 
-    path: str
+    store: Store
     options: MeshOptions
     scale: int
     max_error_nm: float
@@ -95,7 +95,7 @@ class MeshPlan:
     @cached_property
     def volume(self) -> Volume:
         """The open volume."""
-        return open_volume(self.path)
+        return open_volume(self.store)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "volume"}
@@ -217,9 +217,9 @@ class MeshPlan:
         return max(2 * voxels + dense * 30 + dense // 8 * FULL_FACE_BYTES, GROUP_FACES * GROUP_FACE_BYTES)
 
 
-def make_plan(dataset: str | os.PathLike[str], options: MeshOptions, progress: Progress) -> MeshPlan:
+def make_plan(store: Store, options: MeshOptions, progress: Progress) -> MeshPlan:
     """Decide everything about a meshing; reads the label table, or counts the labels where there is none."""
-    volume = open_volume(dataset)
+    volume = open_volume(store)
     _check_volume(volume, options)
     findings: list[Finding] = []
     finest = volume.info.scales[0].resolution
@@ -238,15 +238,18 @@ def make_plan(dataset: str | os.PathLike[str], options: MeshOptions, progress: P
             hint="see --min-voxels, --include and --exclude",
             where=volume.store.url,
         )
+    budget = options.memory or default_budget_bytes()
+    if not isinstance(store, LocalStore):
+        budget -= min(SENDING_BYTES, budget // 4)
     plan = MeshPlan(
-        path=os.fspath(dataset),
+        store=store,
         options=options,
         scale=scale,
         max_error_nm=max_error,
         rows=chosen,
         labels=len(rows),
         findings=tuple(findings),
-        budget_bytes=options.memory or default_budget_bytes(),
+        budget_bytes=budget,
         threads=options.thread_count,
     )
     if plan.worker_bytes > plan.budget_bytes:
@@ -260,8 +263,6 @@ def make_plan(dataset: str | os.PathLike[str], options: MeshOptions, progress: P
 
 def _check_volume(volume: Volume, options: MeshOptions) -> None:
     url = volume.store.url
-    if not isinstance(volume.store, LocalStore):
-        raise UsageError(f"meshes are written into a local dataset, not {url}")
     if volume.kind != "segmentation":
         raise UsageError(f"{url} is an image: only a segmentation has objects to mesh", where=url)
     if volume.dtype not in (np.dtype(np.uint32), np.dtype(np.uint64), np.dtype(np.uint8), np.dtype(np.uint16)):

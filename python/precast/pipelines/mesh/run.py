@@ -16,7 +16,8 @@ from precast import __version__
 from precast.errors import FormatError, SourceError
 from precast.execution.memory import peak_rss_bytes
 from precast.execution.progress import NoProgress, Progress
-from precast.execution.workdir import PartsOfDataset, WorkDirectory
+from precast.execution.work import open_destination, open_work
+from precast.execution.workdir import PartsOfDataset
 from precast.findings import Finding, notice
 from precast.pipelines.mesh.finish import link, write_mesh_info, write_properties
 from precast.pipelines.mesh.options import MeshOptions
@@ -33,6 +34,7 @@ from precast.pipelines.mesh.tasks import (
 )
 from precast.precomputed.meshes import choose_mesh_sharding
 from precast.precomputed.objects import SEGMENT_PROPERTIES_DIRECTORY
+from precast.storage import Store
 
 __all__ = ["Failure", "MeshSummary", "mesh", "plan_meshing"]
 
@@ -92,17 +94,17 @@ class MeshSummary:
 
 
 def plan_meshing(
-    dataset: str | os.PathLike[str], options: MeshOptions | None = None, *, progress: Progress | None = None
+    dataset: str | os.PathLike[str] | Store, options: MeshOptions | None = None, *, progress: Progress | None = None
 ) -> MeshPlan:
     """Decide everything about a meshing without writing anything.
 
     Parameters and errors are those of :func:`mesh`.
     """
-    return make_plan(dataset, options or MeshOptions(), progress or NoProgress())
+    return make_plan(open_destination(dataset), options or MeshOptions(), progress or NoProgress())
 
 
 def mesh(
-    dataset: str | os.PathLike[str], options: MeshOptions | None = None, *, progress: Progress | None = None
+    dataset: str | os.PathLike[str] | Store, options: MeshOptions | None = None, *, progress: Progress | None = None
 ) -> MeshSummary:
     """Mesh every object of a precomputed segmentation, and link meshes and segment properties in its ``info``.
 
@@ -113,7 +115,8 @@ def mesh(
     Parameters
     ----------
     dataset
-        Directory of a precomputed segmentation.
+        Directory of a precomputed segmentation, the address of one in a bucket (``s3://…``, ``gs://…``, ``az://…``),
+        which is read there and gets its meshes there, or a store.
     options
         See :class:`MeshOptions`.
     progress
@@ -153,16 +156,17 @@ def mesh(
     options = options or MeshOptions()
     progress = progress or NoProgress()
     digests = files_digest([options.include_file, options.exclude_file, options.csv])
-    plan = make_plan(dataset, options, progress)
+    store = open_destination(dataset)
+    plan = make_plan(store, options, progress)
     for finding in plan.findings:
         progress.note(f"{finding.severity}: {finding.message}")
     parts = PartsOfDataset(
         work="mesh",
         names=(MESH_DIRECTORY, SEGMENT_PROPERTIES_DIRECTORY),
         merged=(SEGMENT_PROPERTIES_DIRECTORY,),
-        last=lambda: link(plan),
+        last=lambda store: link(plan, store),
     )
-    with WorkDirectory(dataset, options.scratch, parts=parts) as work:
+    with open_work(store, options.scratch, parts=parts, progress=progress) as work:
         identity = {
             "precast": __version__,
             "volume": plan.volume.info.to_json() | {"mesh": None, "segment_properties": None},
@@ -170,7 +174,8 @@ def mesh(
             "files": digests,
             "options": options.result_options(),
         }
-        resumed = work.begin({"identity": identity}, overwrite=options.overwrite) is not None
+        ledger = {"identity": identity, "directories": list(parts.names)}
+        resumed = work.begin(ledger, overwrite=options.overwrite) is not None
         run = _Run(plan, Places(work.spool, work.parts, work.store), progress, resumed=resumed)
         try:
             summary = run.all(begun)
@@ -224,7 +229,7 @@ class _Run:
         write_mesh_info(plan, self.places.store, sharding)
         stats = list(self.places.store.list(f"{MESH_DIRECTORY}/"))
         return MeshSummary(
-            dataset=plan.path,
+            dataset=plan.store.url,
             format=plan.options.format,
             scale=plan.scale,
             max_error_nm=plan.max_error_nm,

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from precast import kernels
 from precast.dataset.objects import attributes
-from precast.errors import FormatError, PrecastError, StorageError
+from precast.errors import AccessDeniedError, FormatError, PrecastError, StorageError
 from precast.geometry import Box
 from precast.kernels import Mesh
 from precast.pipelines.mesh.frame import UNITS, Frame
@@ -34,7 +34,7 @@ from precast.precomputed.meshes import MultiresManifest, fragments_name, manifes
 from precast.precomputed.objects import ObjectKind
 from precast.precomputed.sharding import ShardingSpec, layout_shard
 from precast.storage import Store
-from precast.storage.base import translate_os_error
+from precast.storage.base import flush, translate_os_error
 
 __all__ = ["OBJECT_RECORD", "BlockTask", "ObjectTask", "Places", "ShardTask", "forget_pieces"]
 
@@ -173,7 +173,7 @@ class ObjectTask:
                     try:
                         records.append(self._object(segment, mine, places, file))
                     except (PrecastError, ValueError, ArithmeticError, IndexError) as error:
-                        if isinstance(error, StorageError):
+                        if isinstance(error, StorageError | AccessDeniedError):
                             raise
                         failures.append([str(segment), str(error)])
         except PrecastError:
@@ -182,6 +182,7 @@ class ObjectTask:
         except OSError as error:
             path.unlink(missing_ok=True)
             raise translate_os_error(error, "writing", path) from None
+        flush(places.store)  # objects of a batch that is done are not made again
         save_arrays(places.spool, self.name, {"objects": np.array(records, OBJECT_RECORD)}, failures=failures)
         return int(self.pieces["faces"].sum())
 

@@ -124,6 +124,7 @@ def plan_dataset(
     complete = {name: one for name, one in place.manifests.items() if one.complete and name not in place.index.removing}
     # a path may be used again only if nothing else was ever seen under it
     first = place.info is None and not place.index.kept and not foreign
+    first = first and all(one.listed for one in place.manifests.values())
     prefixed = not first
     order = dict.fromkeys((generation, place.seen, place.index.current, *reversed(place.index.kept), place.index.next))
     kept = [complete[name] for name in order if name in complete]

@@ -1,0 +1,59 @@
+"""Where work is done on a dataset, whatever sort of store it is in."""
+
+from __future__ import annotations
+
+import os
+
+from precast.errors import UsageError
+from precast.execution.bucketwork import BucketWork
+from precast.execution.progress import Progress
+from precast.execution.published.place import is_published
+from precast.execution.workdir import PartsOfDataset, WorkDirectory
+from precast.storage import HttpStore, LocalStore, Store, open_store
+
+__all__ = ["open_destination", "open_work"]
+
+
+def open_destination(place: str | os.PathLike[str] | Store) -> Store:
+    """Return the store at a place that is to be written.
+
+    Raises
+    ------
+    UsageError
+        If it can only be read, or is no address that precast knows.
+    """
+    store = open_store(place)
+    if isinstance(store, HttpStore):
+        raise UsageError(
+            f"{store.url} can only be read",
+            hint="write to a directory, or to the bucket behind it (s3://, gs://, az://)",
+            where=store.url,
+        )
+    return store
+
+
+def open_work(
+    destination: Store,
+    scratch: str | None = None,
+    *,
+    parts: PartsOfDataset | None = None,
+    progress: Progress | None = None,
+) -> WorkDirectory | BucketWork:
+    """Return the work directory of a dataset on a disk, or what there is in its place for one in a bucket.
+
+    Parts of a dataset that was published, on a disk too, become another generation of it.
+
+    Parameters
+    ----------
+    destination
+        From :func:`open_destination`.
+    scratch
+        Where scratch files go instead of beside the dataset, or instead of the user's cache directory.
+    parts
+        The parts of the dataset that are made, if it is not the whole.
+    progress
+        Told what is being sent.
+    """
+    if isinstance(destination, LocalStore) and (parts is None or not is_published(destination)):
+        return WorkDirectory(destination.root, scratch, parts=parts)
+    return BucketWork(destination, scratch, parts=parts, progress=progress)
