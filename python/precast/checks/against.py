@@ -17,6 +17,8 @@ from precast.findings import Finding
 from precast.geometry import Box, Vec3
 from precast.precomputed.codecs import codec_of_scale
 from precast.sources import Source, SourceOptions, open_source
+from precast.storage import CloudStore
+from precast.storage.opening import is_bucket
 
 __all__ = ["check_against"]
 
@@ -95,12 +97,13 @@ def _open(source: str, context: Context) -> Source:
     options = context.provenance.options
     gaps, axes = options.get("fill_gaps"), options.get("axes")
     gaps = gaps if gaps in ("zero", "previous") else None
+    reached = context.store.options if isinstance(context.store, CloudStore) and is_bucket(source) else None
     if isinstance(axes, str):
         try:
-            return open_source(source, SourceOptions(fill_gaps=cast("Any", gaps), axes=axes))
+            return open_source(source, SourceOptions(fill_gaps=cast("Any", gaps), axes=axes), reached)
         except UsageError:
             pass  # another form of the same data, in which the axes are as they should be
-    return open_source(source, SourceOptions(fill_gaps=cast("Any", gaps)))
+    return open_source(source, SourceOptions(fill_gaps=cast("Any", gaps)), reached)
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -13,7 +13,8 @@ from precast.execution.memory import share_heaps
 from precast.execution.work import open_destination
 from precast.pipelines.convert import ConvertOptions, ConvertPlan, ConvertSummary, convert, plan_conversion
 from precast.pipelines.convert.estimate import Estimate, estimate
-from precast.storage import open_store
+from precast.pipelines.convert.run import open_any
+from precast.storage.opening import is_bucket, open_places
 
 __all__ = ["command"]
 
@@ -28,15 +29,17 @@ __all__ = ["command"]
 def command(source: str, destination: str, *, dry_run: bool, as_json: bool, quiet: bool, **values: Any) -> int:
     """Convert SOURCE, a folder of slices or a TIFF or .npy file, into a precomputed volume DESTINATION.
 
-    DESTINATION is a directory or the address of a bucket (s3://, gs://, az://), into which shards go as they are made.
+    Both may be addresses of buckets (s3://, gs://, az://): slices are read there, and shards sent as they are made.
     All scales are made in one pass over the source. The destination appears when it is complete; after an
     interruption the same command goes on where it stopped.
     """
     share_heaps()
-    store = open_destination(open_store(destination, take_store_options(values)))
+    reached = take_store_options(values)
+    store = open_destination(open_places([source, destination], reached)[1])
     options = ConvertOptions(**given(values))
+    opened = open_any(source, options, reached if is_bucket(source) else None)
     if dry_run:
-        plan = plan_conversion(source, options)
+        plan = plan_conversion(opened, options)
         expected = estimate(plan)
         if as_json:
             click.echo(document("convert", plan_json(plan, expected), plan.findings))
@@ -45,7 +48,7 @@ def command(source: str, destination: str, *, dry_run: bool, as_json: bool, quie
             print_findings(plan.findings)
         return 0
     with progress_for(quiet=quiet or as_json) as progress:
-        summary = convert(source, store, options, progress=progress)
+        summary = convert(opened, store, options, progress=progress)
     if as_json:
         click.echo(document("convert", summary, summary.findings))
     elif not quiet:

@@ -22,10 +22,10 @@ PS122 info    thumbnails, pyramid levels and masks were not read
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import FileIO
-from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -34,6 +34,7 @@ import numpy.typing as npt
 from precast.errors import AccessDeniedError, ObjectNotFoundError, SourceError, StorageError, UsageError
 from precast.findings import Finding
 from precast.geometry import Box, Vec3, VoxelSize
+from precast.sources.stored import SourcePath, StoredFile, StoredPath
 
 __all__ = [
     "Array",
@@ -46,6 +47,7 @@ __all__ = [
     "delivered_dtype",
     "fingerprint_files",
     "open_binary",
+    "size_of",
 ]
 
 Array = npt.NDArray[Any]
@@ -210,7 +212,7 @@ def delivered_dtype(stored: np.dtype[np.generic], what: str, where: str = "") ->
     )
 
 
-def open_binary(path: Path) -> FileIO:
+def open_binary(path: SourcePath) -> FileIO | StoredFile:
     """Open a file for unbuffered reading, with precast's errors.
 
     Raises
@@ -218,13 +220,20 @@ def open_binary(path: Path) -> FileIO:
     ObjectNotFoundError, AccessDeniedError, StorageError
         If there is no such file, it may not be read, or the disk fails.
     """
+    if isinstance(path, StoredPath):
+        return path.open()
     try:
         return FileIO(path, "r")
     except OSError as error:
         raise os_error(error, path) from None
 
 
-def os_error(error: OSError, path: Path) -> ObjectNotFoundError | AccessDeniedError | StorageError:
+def size_of(file: FileIO | StoredFile) -> int:
+    """Return the bytes of an open file."""
+    return file.size if isinstance(file, StoredFile) else os.fstat(file.fileno()).st_size
+
+
+def os_error(error: OSError, path: SourcePath) -> ObjectNotFoundError | AccessDeniedError | StorageError:
     """Return the precast error for what the operating system said about ``path``."""
     if isinstance(error, FileNotFoundError):
         return ObjectNotFoundError(f"{path.name} does not exist", hint="check the path", where=str(path))
@@ -235,12 +244,12 @@ def os_error(error: OSError, path: Path) -> ObjectNotFoundError | AccessDeniedEr
     return StorageError(f"{path.name} could not be read: {error.strerror or error}", where=str(path))
 
 
-def corrupt(path: Path, message: str, hint: str = "copy or export the file again") -> SourceError:
+def corrupt(path: SourcePath, message: str, hint: str = "copy or export the file again") -> SourceError:
     """Return the error for a file whose bytes are damaged or cannot be understood."""
     return SourceError(f"{path.name}: {message}", hint=hint, where=str(path))
 
 
-def fingerprint_files(paths: Iterable[Path], extra: str = "") -> Fingerprint:
+def fingerprint_files(paths: Iterable[SourcePath], extra: str = "") -> Fingerprint:
     """Return the fingerprint of files in their order; ``extra`` holds the options that change what is read.
 
     Raises

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from precast.errors import SourceError
@@ -21,6 +19,7 @@ from precast.sources.forms import Form, Window
 from precast.sources.images import ImageFormat, format_of
 from precast.sources.listing import slice_names
 from precast.sources.numbering import Numbering, number_names
+from precast.sources.stored import SourcePath
 
 __all__ = ["SliceStack"]
 
@@ -42,7 +41,7 @@ class SliceStack:
         the first, the middle and the last slice differ. Every other slice is checked when it is read.
     """
 
-    def __init__(self, path: Path, options: SourceOptions) -> None:
+    def __init__(self, path: SourcePath, options: SourceOptions) -> None:
         if path.is_dir():
             self._folder = path
             names, findings = slice_names(path)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import imagecodecs
@@ -19,6 +18,7 @@ import numpy as np
 from precast.findings import Finding, notice
 from precast.sources.base import Array, corrupt, open_binary, os_error
 from precast.sources.forms import Form, ImageInfo, Window
+from precast.sources.stored import SourcePath
 from precast.sources.tiff import describe_slice, read_slice
 
 __all__ = ["FORMATS", "ImageFormat", "format_of"]
@@ -45,8 +45,8 @@ class ImageFormat(NamedTuple):
 
     name: str
     suffixes: tuple[str, ...]
-    describe: Callable[[Path], ImageInfo]
-    read: Callable[[Path, Window, Array, Callable[[Form], None]], None]
+    describe: Callable[[SourcePath], ImageInfo]
+    read: Callable[[SourcePath, Window, Array, Callable[[Form], None]], None]
 
 
 def format_of(name: str) -> ImageFormat | None:
@@ -54,7 +54,7 @@ def format_of(name: str) -> ImageFormat | None:
     return FORMATS.get(name.rpartition(".")[2].lower()) if "." in name else None
 
 
-def _png(path: Path) -> tuple[Array, tuple[Finding, ...]]:
+def _png(path: SourcePath) -> tuple[Array, tuple[Finding, ...]]:
     """Return the stored numbers ``(y, x)`` or ``(y, x, c)``, without palette and transparency."""
     data = _whole_file(path)
     if not data.startswith(PNG_SIGNATURE):
@@ -90,7 +90,7 @@ def _plain_png(data: bytes) -> bytes:
     return b"".join(out)
 
 
-def _jpeg(path: Path) -> tuple[Array, tuple[Finding, ...]]:
+def _jpeg(path: SourcePath) -> tuple[Array, tuple[Finding, ...]]:
     """Return grey ``(y, x)`` or RGB ``(y, x, 3)``."""
     data = _whole_file(path)
     if not data.startswith(b"\xff\xd8\xff"):
@@ -108,7 +108,7 @@ def _jpeg(path: Path) -> tuple[Array, tuple[Finding, ...]]:
     return image, ()
 
 
-def _whole_file(path: Path) -> bytes:
+def _whole_file(path: SourcePath) -> bytes:
     with open_binary(path) as file:
         try:
             data = file.readall()
@@ -119,7 +119,7 @@ def _whole_file(path: Path) -> bytes:
     return data
 
 
-def _decode(path: Path, decode: Callable[[bytes], Any], data: bytes) -> Array:
+def _decode(path: SourcePath, decode: Callable[[bytes], Any], data: bytes) -> Array:
     try:
         image: Array = decode(data)
     except MemoryError:
@@ -130,19 +130,23 @@ def _decode(path: Path, decode: Callable[[bytes], Any], data: bytes) -> Array:
 
 
 def _whole_images(
-    name: str, suffixes: tuple[str, ...], decode: Callable[[Path], tuple[Array, tuple[Finding, ...]]], *, lossy: bool
+    name: str,
+    suffixes: tuple[str, ...],
+    decode: Callable[[SourcePath], tuple[Array, tuple[Finding, ...]]],
+    *,
+    lossy: bool,
 ) -> ImageFormat:
     """Return a format whose files can only be decoded as a whole."""
 
     def form_of(image: Array) -> Form:
         return Form(image.shape[1], image.shape[0], image.shape[2] if image.ndim == 3 else 1, image.dtype)
 
-    def describe(path: Path) -> ImageInfo:
+    def describe(path: SourcePath) -> ImageInfo:
         image, findings = decode(path)
         form = form_of(image)
         return ImageInfo(form, (form.width, form.height), lossy, findings=findings)
 
-    def read(path: Path, window: Window, out: Array, check: Callable[[Form], None]) -> None:
+    def read(path: SourcePath, window: Window, out: Array, check: Callable[[Form], None]) -> None:
         image, _ = decode(path)
         check(form_of(image))
         y0, y1, x0, x1 = window

@@ -12,6 +12,7 @@ from precast.errors import ObjectNotFoundError, SourceError
 from precast.findings import Finding, notice
 from precast.sources.base import corrupt, os_error
 from precast.sources.images import format_of
+from precast.sources.stored import SourcePath, StoredPath
 
 __all__ = ["require_exists", "slice_names"]
 
@@ -34,7 +35,7 @@ class _Listing:
     strange: list[str] = field(default_factory=list)
 
 
-def slice_names(folder: Path) -> tuple[list[str], list[Finding]]:
+def slice_names(folder: SourcePath) -> tuple[list[str], list[Finding]]:
     """List the image files of a folder, in no particular order, and say what was left out.
 
     Raises
@@ -69,8 +70,18 @@ def slice_names(folder: Path) -> tuple[list[str], list[Finding]]:
     return found.slices, findings
 
 
-def _list(folder: Path) -> _Listing:
+def _list(folder: SourcePath) -> _Listing:
     found = _Listing()
+    if isinstance(folder, StoredPath):
+        files, folders = folder.entries()
+        for name in folders:
+            (_group(found, name) if name[0] == "." else found.folders).append(name)
+        for name, stat in files.items():
+            group = _group(found, name)
+            group.append(name)
+            if group is found.slices and stat.size == 0:
+                found.empty.append(name)
+        return found
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -90,7 +101,7 @@ def _group(found: _Listing, name: str) -> list[str]:
     return found.slices if format_of(name) is not None else found.strange
 
 
-def _check_one_format(folder: Path, names: Sequence[str]) -> None:
+def _check_one_format(folder: SourcePath, names: Sequence[str]) -> None:
     groups = Counter(form.name for form in map(format_of, names) if form is not None)
     if len(groups) == 1:
         return
@@ -111,7 +122,7 @@ def _some(names: Sequence[str], kind: str) -> str:
     return f"{len(names)} {kind}{'s' if len(names) > 1 else ''} ({shown})"
 
 
-def require_exists(path: Path) -> None:
+def require_exists(path: SourcePath) -> None:
     """Raise unless the path leads to something that may be examined.
 
     Raises

@@ -7,9 +7,7 @@ shape), then the samples (NumPy enhancement proposal 1). Nothing is unpickled.
 from __future__ import annotations
 
 import mmap
-import os
 from io import FileIO
-from pathlib import Path
 
 import numpy as np
 
@@ -27,7 +25,9 @@ from precast.sources.base import (
     fingerprint_files,
     open_binary,
     os_error,
+    size_of,
 )
+from precast.sources.stored import SourcePath, StoredFile
 
 __all__ = ["NpyVolume"]
 
@@ -51,7 +51,7 @@ class NpyVolume:
         If the file is damaged or truncated, holds Python objects, or its dimensions cannot be told.
     """
 
-    def __init__(self, path: Path, options: SourceOptions) -> None:
+    def __init__(self, path: SourcePath, options: SourceOptions) -> None:
         self._path = path
         self._axes = options.axes
         with open_binary(path) as file:
@@ -78,12 +78,12 @@ class NpyVolume:
         """Return what identifies the file; see :class:`Fingerprint`."""
         return fingerprint_files([self._path], extra=f"axes={self._axes}")
 
-    def _check_size(self, file: FileIO) -> None:
-        size = os.fstat(file.fileno()).st_size
+    def _check_size(self, file: FileIO | StoredFile) -> None:
+        size = size_of(file)
         if size < self._end:
             raise corrupt(self._path, f"the file is truncated: it has {size} bytes, but its header needs {self._end}")
 
-    def _copy(self, file: FileIO, start: tuple[int, ...], out: Array) -> None:
+    def _copy(self, file: FileIO | StoredFile, start: tuple[int, ...], out: Array) -> None:
         """Copy what begins at ``start`` (c, z, y, x); halve along the longest step in the file until it is small."""
         spans = [(size - 1) * stride for size, stride in zip(out.shape, self._strides, strict=True)]
         length = sum(spans) + self._stored.itemsize
@@ -96,6 +96,12 @@ class NpyVolume:
             self._copy(file, tuple(a + half if i == axis else a for i, a in enumerate(start)), out[high])
             return
         first = self._offset + sum(a * stride for a, stride in zip(start, self._strides, strict=True))
+        if isinstance(file, StoredFile):
+            file.seek(first)
+            data = bytearray(length)
+            file.readinto(data)
+            out[...] = np.ndarray(out.shape, self._stored, data, 0, self._strides)
+            return
         base = first - first % mmap.ALLOCATIONGRANULARITY
         try:
             with mmap.mmap(file.fileno(), first - base + length, access=mmap.ACCESS_READ, offset=base) as mapped:
@@ -115,7 +121,7 @@ def _strides(shape: tuple[int, ...], itemsize: int, *, fortran: bool) -> tuple[i
     return tuple(steps if fortran else reversed(steps))
 
 
-def _header(path: Path, file: FileIO) -> tuple[tuple[int, ...], bool, np.dtype[np.generic], int]:
+def _header(path: SourcePath, file: FileIO | StoredFile) -> tuple[tuple[int, ...], bool, np.dtype[np.generic], int]:
     """Return shape, whether it is in Fortran order, dtype, and where the samples begin."""
     try:
         version = np.lib.format.read_magic(file)
@@ -124,7 +130,7 @@ def _header(path: Path, file: FileIO) -> tuple[tuple[int, ...], bool, np.dtype[n
     except OSError as error:
         raise os_error(error, path) from None
     except Exception as error:
-        size = os.fstat(file.fileno()).st_size
+        size = size_of(file)
         what = "the file is empty (0 bytes)" if size == 0 else f"the .npy header cannot be read ({error})"
         raise corrupt(path, what, hint="save the array again with numpy.save") from None
     if dtype.hasobject:

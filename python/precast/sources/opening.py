@@ -12,7 +12,10 @@ from precast.sources.folder import SliceStack
 from precast.sources.images import FORMATS, format_of
 from precast.sources.listing import require_exists
 from precast.sources.npy import NpyVolume
+from precast.sources.stored import SourcePath, stored_path
 from precast.sources.tiff import TiffVolume
+from precast.storage import StoreOptions
+from precast.storage.opening import is_url
 
 __all__ = ["open_source"]
 
@@ -31,15 +34,22 @@ ADVICE = {
 }
 
 
-def open_source(source: str | os.PathLike[str] | Array, options: SourceOptions | None = None) -> Source:
+def open_source(
+    source: str | os.PathLike[str] | Array,
+    options: SourceOptions | None = None,
+    store_options: StoreOptions | None = None,
+) -> Source:
     """Open a volume: a folder of slices, a TIFF, PNG, JPEG or ``.npy`` file, or an array.
 
     Parameters
     ----------
     source
-        A path, or a numpy array ``(y, x)``, ``(z, y, x)`` or ``(c, z, y, x)`` of any strides.
+        A path; the address of a folder or file in a bucket (``s3://…``, ``gs://…``, ``az://…``), or of a file on a web
+        server; or a numpy array ``(y, x)``, ``(z, y, x)`` or ``(c, z, y, x)`` of any strides.
     options
         See :class:`SourceOptions`.
+    store_options
+        How its bucket is reached, beyond what the environment says.
 
     Returns
     -------
@@ -65,12 +75,14 @@ def open_source(source: str | os.PathLike[str] | Array, options: SourceOptions |
     options = options or SourceOptions()
     if not isinstance(source, str | os.PathLike):
         return ArrayVolume(require_array(source), options)
-    if "://" in str(source):
-        raise SourceError(f"{source}: only local files can be converted", hint="copy the files to this machine first")
-    path = Path(source)
-    require_exists(path)
-    # A base name even for "." and "..".
-    path = path if path.name not in ("", "..") else path.resolve()
+    path: SourcePath
+    if is_url(source):
+        path = stored_path(str(source), store_options)
+    else:
+        path = local = Path(source)
+        require_exists(local)
+        # A base name even for "." and "..".
+        path = local if local.name not in ("", "..") else local.resolve()
     suffix = path.name.rpartition(".")[2].lower()
     if path.is_dir() and suffix in ("zarr", "n5"):
         raise _unknown(path, suffix)
@@ -88,7 +100,7 @@ def open_source(source: str | os.PathLike[str] | Array, options: SourceOptions |
     raise _unknown(path, suffix)
 
 
-def _unknown(path: Path, suffix: str) -> SourceError:
+def _unknown(path: SourcePath, suffix: str) -> SourceError:
     known = ", ".join(f".{name}" for name in (*FORMATS, "npy"))
     return SourceError(
         f"{path.name}: the format is not known; allowed are {known}, and folders of TIFF, PNG or JPEG slices",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from precast.sources.base import (
     fingerprint_files,
 )
 from precast.sources.forms import Form, ImageInfo, Window
+from precast.sources.stored import SourcePath
 from precast.sources.tiff_axes import channel_and_slice, describe_pages, slice_voxel_size, sparse_planes
 from precast.sources.tiff_pages import TiffImage, TiffReader, full_pages, parse_image
 from precast.sources.tiff_pixels import read_window
@@ -50,7 +50,7 @@ class TiffVolume:
         If the file is damaged, or its pages are not one volume.
     """
 
-    def __init__(self, path: Path, options: SourceOptions) -> None:
+    def __init__(self, path: SourcePath, options: SourceOptions) -> None:
         self._path = path
         self._options = options
         self._images: dict[int, TiffImage] = {}
@@ -139,7 +139,7 @@ class TiffVolume:
         return image
 
 
-def describe_slice(path: Path) -> ImageInfo:
+def describe_slice(path: SourcePath) -> ImageInfo:
     """Return what a file that is one slice of a folder says about itself.
 
     Raises
@@ -154,7 +154,7 @@ def describe_slice(path: Path) -> ImageInfo:
     return ImageInfo(Form(*image.form), image.block, image.lossy, found, findings)
 
 
-def read_slice(path: Path, window: Window, out: Array, check: Callable[[Form], None]) -> None:
+def read_slice(path: SourcePath, window: Window, out: Array, check: Callable[[Form], None]) -> None:
     """Decode a window of such a file into ``out``, ``(c, rows, columns)``, after ``check`` of its form.
 
     Raises

@@ -6,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from precast.errors import SourceError
 from precast.findings import Finding, notice
 from precast.sources.base import SourceOptions, corrupt
+from precast.sources.stored import SourcePath
 from precast.sources.tiff_pages import TiffImage, TiffReader
 from precast.sources.voxel_sizes import Found, TiffResolution, from_imagej, from_ome
 
@@ -109,7 +109,7 @@ def _fraction(value: object) -> tuple[int, int] | None:
     return None
 
 
-def channel_and_slice(axes: PageAxes, options: SourceOptions, path: Path) -> Pages:
+def channel_and_slice(axes: PageAxes, options: SourceOptions, path: SourcePath) -> Pages:
     """Arrange the pages as ``(c, z)``, as the file says or as ``options.axes`` says.
 
     Raises
@@ -200,7 +200,9 @@ def _ome(reader: TiffReader, image: TiffImage, chain: int) -> PageAxes:
 _ONE_FILE = "export it as one OME-TIFF file, or put the slices into a folder and give that"
 
 
-def _ome_planes(path: Path, pixels: ElementTree.Element, axes: tuple[str, Mapping[str, int]], chain: int) -> Pages:
+def _ome_planes(
+    path: SourcePath, pixels: ElementTree.Element, axes: tuple[str, Mapping[str, int]], chain: int
+) -> Pages:
     """Place pages by the ``TiffData`` elements, which default to all pages in order (OME-TIFF specification)."""
     letters, sizes = axes
     shape = [sizes[letter] for letter in letters]
@@ -297,7 +299,7 @@ def _shaped(reader: TiffReader, image: TiffImage, pages: list[int]) -> PageAxes 
     return PageAxes(letters, planes.reshape(outer), contiguous)
 
 
-def sparse_planes(pages: Pages, fill_gaps: str | None, path: Path) -> tuple[Pages, tuple[Finding, ...]]:
+def sparse_planes(pages: Pages, fill_gaps: str | None, path: SourcePath) -> tuple[Pages, tuple[Finding, ...]]:
     """Deal with planes ``(c, z)`` that an OME-TIFF declares but does not hold.
 
     Raises

@@ -9,18 +9,17 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
 
 from precast.errors import PrecastError, SourceError
-from precast.sources.base import corrupt, open_binary, os_error
+from precast.sources.base import corrupt, open_binary, os_error, size_of
+from precast.sources.stored import SourcePath
 
 if TYPE_CHECKING:
     import tifffile
@@ -127,10 +126,11 @@ class TiffReader:
         The file. It is parsed when `tiff` is first asked for; `read` works without.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: SourcePath) -> None:
         self.path = path
-        self.file = BufferedReader(open_binary(path))
-        self.size = os.fstat(self.file.fileno()).st_size
+        raw = open_binary(path)
+        self.size = size_of(raw)
+        self.file = BufferedReader(raw)
 
     def __enter__(self) -> Self:
         return self
@@ -345,7 +345,7 @@ def _unpacker(compression: int) -> Callable[..., Any]:
     return other
 
 
-def _stored(path: Path, page: tifffile.TiffPage) -> np.dtype[np.generic]:
+def _stored(path: SourcePath, page: tifffile.TiffPage) -> np.dtype[np.generic]:
     """Return the dtype of the samples in the file (packed ones: as tifffile unpacks them)."""
     bits, form = page.bitspersample, page.sampleformat
     if not isinstance(bits, int):
@@ -365,7 +365,7 @@ def _stored(path: Path, page: tifffile.TiffPage) -> np.dtype[np.generic]:
     return stored
 
 
-def _check_photometric(path: Path, photometric: int, *, jpeg: bool) -> None:
+def _check_photometric(path: SourcePath, photometric: int, *, jpeg: bool) -> None:
     if photometric not in PHOTOMETRICS or (photometric == 6 and not jpeg):
         name = PHOTOMETRIC_NAMES.get(photometric, f"number {photometric}")
         raise SourceError(
@@ -375,7 +375,7 @@ def _check_photometric(path: Path, photometric: int, *, jpeg: bool) -> None:
         )
 
 
-def _checked_segments(path: Path, image: TiffImage) -> TiffImage:
+def _checked_segments(path: SourcePath, image: TiffImage) -> TiffImage:
     """Check that there are as many segments as the image needs, long enough if they are not compressed."""
     needed = -(-image.width // image.segment_width) * -(-image.height // image.segment_rows)
     needed *= image.samples if image.separate else 1
@@ -400,7 +400,7 @@ def _tifffile() -> Any:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _translated(path: SourcePath) -> Iterator[None]:
     """Turn what tifffile and the operating system raise into precast's errors."""
     try:
         yield

@@ -241,11 +241,24 @@ class CloudStore:
 
     def folders(self) -> tuple[str, ...]:
         """Return the names of the directories directly in it, sorted."""
+        return self.entries()[1]
+
+    def entries(self) -> tuple[tuple[ObjectStat, ...], tuple[str, ...]]:
+        """Return the objects directly in it and the names of the directories, sorted."""
         obstore = library(self.url)
         found = self._bucket.run(
             "list", self.url, lambda handle: obstore.list_with_delimiter(handle, self.prefix or None)
         )
-        return tuple(sorted(path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"]))
+        cut = len(self.prefix) + 1 if self.prefix else 0
+        objects = sorted((meta["path"][cut:], meta) for meta in found["objects"] if meta["path"] != self.prefix)
+        return (
+            tuple(
+                ObjectStat(key=key, size=int(meta["size"]), encoding=None, etag=_etag(meta))
+                for key, meta in objects
+                if meta["size"] or not self._is_folder(key)
+            ),
+            tuple(sorted(path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"])),
+        )
 
     def write(self, key: str, data: bytes, attributes: Attributes) -> None:
         """Write an object with its headers; one of many bytes in parts, and visible when all are there."""

@@ -17,7 +17,16 @@ from precast.storage.http import HttpStore
 from precast.storage.local import LocalStore
 from precast.storage.options import StoreOptions
 
-__all__ = ["PublicBucket", "child_store", "has_cloud_client", "is_url", "open_places", "open_store", "plain_url"]
+__all__ = [
+    "PublicBucket",
+    "child_store",
+    "has_cloud_client",
+    "is_bucket",
+    "is_url",
+    "open_places",
+    "open_store",
+    "plain_url",
+]
 
 FORMAT_PREFIX = "precomputed://"
 FORMAT_SUFFIX = "neuroglancer-precomputed:"
@@ -26,6 +35,11 @@ FORMAT_SUFFIX = "neuroglancer-precomputed:"
 def is_url(place: object) -> bool:
     """Whether a place is an address rather than a path."""
     return isinstance(place, str) and re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", place) is not None
+
+
+def is_bucket(place: object) -> bool:
+    """Whether a place is the address of a bucket, or of something in one."""
+    return isinstance(place, str) and is_url(place) and is_cloud_url(plain_url(place))
 
 
 def plain_url(url: str) -> str:
@@ -98,7 +112,7 @@ def open_places(places: Sequence[str | os.PathLike[str] | Store], options: Store
     MissingExtraError
         As :func:`open_store` does.
     """
-    buckets = [isinstance(place, str) and is_url(place) and is_cloud_url(plain_url(place)) for place in places]
+    buckets = [is_bucket(place) for place in places]
     return [
         open_store(place, options if bucket or not any(buckets) else None)
         for place, bucket in zip(places, buckets, strict=True)

@@ -28,7 +28,7 @@ from precast.pipelines.convert.spool import block_is_done, data_path
 from precast.pipelines.convert.tasks import BlockTask, Places, ShardTask, SpoolTask, spool_names
 from precast.sources import open_source
 from precast.sources.base import Source, SourceOptions
-from precast.storage import Store
+from precast.storage import Store, StoreOptions
 
 __all__ = ["ConvertSummary", "ScaleSummary", "convert", "plan_conversion"]
 
@@ -68,10 +68,10 @@ class ConvertSummary:
     findings: tuple[Finding, ...]
 
 
-def open_any(source: AnySource, options: ConvertOptions) -> Source:
+def open_any(source: AnySource, options: ConvertOptions, store_options: StoreOptions | None = None) -> Source:
     """Open whatever ``convert`` takes; a source object is used as it is."""
     if isinstance(source, str | os.PathLike | np.ndarray):
-        return open_source(source, SourceOptions(fill_gaps=options.fill_gaps, axes=options.axes))
+        return open_source(source, SourceOptions(fill_gaps=options.fill_gaps, axes=options.axes), store_options)
     return source
 
 
@@ -96,7 +96,8 @@ def convert(
     Parameters
     ----------
     source
-        A folder of slices, a TIFF or ``.npy`` file, an array ``(z, y, x)`` or ``(c, z, y, x)``, or an opened source.
+        A folder of slices, a TIFF or ``.npy`` file, the address of one in a bucket or of a file on a web server, an
+        array ``(z, y, x)`` or ``(c, z, y, x)``, or an opened source.
     destination
         Directory to make, the address of a bucket (``s3://…``, ``gs://…``, ``az://…``), or a store. It appears when it
         is complete; until then everything lies in ``.precast`` beside it. Into buckets shards are sent as they are
