@@ -227,7 +227,7 @@ def test_unknown_format_and_foreign_types(tmp_path: Path) -> None:
     assert "OME-TIFF" in caught.value.hint
     with pytest.raises(UsageError, match="got list"):
         open_source([[1, 2]])  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="not 'ftp://host/volume.tif'"):
+    with pytest.raises(UsageError, match=r"not 'ftp://host/volume\.tif'"):
         open_source("ftp://host/volume.tif")
     with pytest.raises(UsageError, match="does not apply to v"):
         open_source(write(tmp_path / "v", "1.tif"), SourceOptions(axes="zyx"))
