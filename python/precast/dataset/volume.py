@@ -21,12 +21,14 @@ from precast.precomputed.chunk_names import in_folders
 from precast.precomputed.codecs import codec_of_scale
 from precast.precomputed.info import VolumeInfo
 from precast.precomputed.objects import INFO_KEY
-from precast.storage import ObjectStat, Store, StoreOptions, open_store
+from precast.storage import CloudStore, HttpStore, ObjectStat, Store, StoreOptions, open_store
 
 __all__ = ["Scale", "Volume", "open_volume"]
 
 Array = npt.NDArray[Any]
 READ_THREADS = 4
+REQUESTS_AT_ONCE = 16
+"""To stores that are far away, where most of the time is spent waiting."""
 
 
 def open_volume(path: str | os.PathLike[str] | Store, options: StoreOptions | None = None) -> Volume:
@@ -188,7 +190,9 @@ class Scale:
         if len(cells) == 1:
             one(0)
             return out
-        with ThreadPoolExecutor(threads) as pool:
+        if isinstance(self.store, CloudStore | HttpStore):
+            threads = max(threads, REQUESTS_AT_ONCE)
+        with ThreadPoolExecutor(min(threads, len(cells))) as pool:
             list(pool.map(one, range(len(cells))))
         return out
 
