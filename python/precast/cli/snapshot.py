@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from precast.cli.fields import from_dataclass, given, output_options
+from precast.cli.fields import from_dataclass, given, output_options, store_options, take_store_options
 from precast.cli.render import document, print_findings
 from precast.hosting.snapshot import SnapshotOptions, snapshot
 
@@ -22,6 +22,7 @@ SIGNALLED = 128
 @click.argument("places", nargs=-1, required=True, metavar="PATH|URL...")
 @click.option("--output", "-o", required=True, type=click.Path(), metavar="FILE", help="The picture to write, a PNG.")
 @from_dataclass(SnapshotOptions)
+@store_options
 @output_options
 def command(places: tuple[str, ...], *, output: str, as_json: bool, quiet: bool, **values: Any) -> int:
     """Write a picture of what Neuroglancer shows of datasets, without a window and without internet.
@@ -30,7 +31,8 @@ def command(places: tuple[str, ...], *, output: str, as_json: bool, quiet: bool,
     """
     # an ordinary ending, so that the browser ends too and its files are removed
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(SIGNALLED + number))
-    summary = snapshot(*places, output=output, options=SnapshotOptions(**given(values)))
+    store = take_store_options(values)
+    summary = snapshot(*places, output=output, options=SnapshotOptions(**given(values)), store=store)
     if as_json:
         click.echo(document("snapshot", summary, summary.findings))
     elif not quiet:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from precast.cli.fields import from_dataclass, given
+from precast.cli.fields import from_dataclass, given, store_options, take_store_options
 from precast.cli.render import print_findings
 from precast.cli.serve import more_files, until_ended
 from precast.hosting.server import ServeOptions
@@ -26,6 +26,7 @@ SSH_PORT = "22"
 @click.argument("places", nargs=-1, required=True, metavar="PATH|URL...")
 @from_dataclass(ViewOptions)
 @from_dataclass(ServeOptions)
+@store_options
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the viewer in your browser.")
 @click.option("--quiet", "-q", is_flag=True, help="Print the address alone.")
 def command(places: tuple[str, ...], *, browser: bool, quiet: bool, **values: Any) -> int:
@@ -35,6 +36,7 @@ def command(places: tuple[str, ...], *, browser: bool, quiet: bool, **values: An
     the viewer, printed when it answers. Over SSH no browser is opened; how to forward the port is printed instead.
     """
     more_files()
+    store = take_store_options(values)
     shown = {name: values.pop(name) for name in list(values) if name in ViewOptions.__dataclass_fields__}
     options, serving = ViewOptions(**given(shown)), ServeOptions(**given(values))
 
@@ -54,7 +56,7 @@ def command(places: tuple[str, ...], *, browser: bool, quiet: bool, **values: An
             click.echo(f"From other machines, which can read all of it: {view.url_from(socket.getfqdn())}", err=True)
         click.echo("Ctrl-C ends it.", err=True)
 
-    return until_ended(lambda: View(places, options, serving), announce)
+    return until_ended(lambda: View(places, options, serving, store), announce)
 
 
 def over_ssh(port: int) -> str | None:

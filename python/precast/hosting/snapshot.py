@@ -20,7 +20,7 @@ from precast.hosting.chromium import Chromium, find_chromium
 from precast.hosting.server import ServeOptions
 from precast.hosting.state import ViewOptions, build_state
 from precast.hosting.view import ServedLayers
-from precast.storage import Attributes, LocalStore
+from precast.storage import Attributes, LocalStore, StoreOptions
 
 __all__ = ["SnapshotOptions", "SnapshotSummary", "snapshot"]
 
@@ -154,7 +154,10 @@ class SnapshotSummary:
 
 
 def snapshot(
-    *places: str | os.PathLike[str], output: str | os.PathLike[str], options: SnapshotOptions | None = None
+    *places: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    options: SnapshotOptions | None = None,
+    store: StoreOptions | None = None,
 ) -> SnapshotSummary:
     """Write a picture of what Neuroglancer shows of some datasets.
 
@@ -168,6 +171,8 @@ def snapshot(
         The file, a PNG.
     options
         See :class:`SnapshotOptions`.
+    store
+        How buckets are reached, beyond what the environment says; there has to be one, and it must be public.
 
     Raises
     ------
@@ -192,7 +197,7 @@ def snapshot(
         )
     browser, size = find_chromium(options.browser), options.pixels()
     # nobody else has to do with this server
-    with ServedLayers(places, ServeOptions(port=0, private=True)) as served:
+    with ServedLayers(places, ServeOptions(port=0, private=True), store) as served:
         built = build_state(served.layers, options, window=size, bare=True)
         with Chromium(browser, size, options.seconds()) as chromium:
             chromium.load(served.client.url)

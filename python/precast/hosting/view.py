@@ -19,7 +19,8 @@ from precast.hosting.addresses import address_of, join_url, viewer_url
 from precast.hosting.client import CLIENT_PATH, Client, find_client
 from precast.hosting.server import LOOPBACK, DataServer, ServeOptions
 from precast.hosting.state import PlacedLayer, ViewOptions, build_state
-from precast.storage import LocalStore
+from precast.storage import LocalStore, StoreOptions
+from precast.storage.opening import open_places
 
 __all__ = ["ServedLayers", "View", "view", "viewer_at"]
 
@@ -54,11 +55,13 @@ class ServedLayers:
     layers: tuple[PlacedLayer, ...]
     findings: tuple[Finding, ...]
 
-    def __init__(self, places: Sequence[str | os.PathLike[str]], serving: ServeOptions) -> None:
+    def __init__(
+        self, places: Sequence[str | os.PathLike[str]], serving: ServeOptions, store: StoreOptions | None = None
+    ) -> None:
         if not places:
             raise UsageError("there is nothing to show", hint="give datasets, as paths or as addresses")
         find_client()
-        sets = [(place, open_layers(place)) for place in places]
+        sets = [(place, open_layers(one)) for place, one in zip(places, open_places(places, store), strict=True)]
         self.server = DataServer([root for _, found in sets if (root := _root(found)) is not None], serving)
         served = {one.path: one.url for one in self.server.datasets}
         findings = list(self.server.findings)
@@ -143,8 +146,9 @@ class View:
         places: Sequence[str | os.PathLike[str]],
         options: ViewOptions | None = None,
         serving: ServeOptions | None = None,
+        store: StoreOptions | None = None,
     ) -> None:
-        served = ServedLayers(places, serving or ServeOptions())
+        served = ServedLayers(places, serving or ServeOptions(), store)
         self._served, self._options, self.server = served, options, served.server
         try:
             built = build_state(served.layers, options)
@@ -190,7 +194,10 @@ def viewer_at(port: int) -> tuple[str, str]:
 
 
 def view(
-    *places: str | os.PathLike[str], options: ViewOptions | None = None, serving: ServeOptions | None = None
+    *places: str | os.PathLike[str],
+    options: ViewOptions | None = None,
+    serving: ServeOptions | None = None,
+    store: StoreOptions | None = None,
 ) -> View:
     """Show datasets in Neuroglancer, which comes from this machine too, until what is returned is closed.
 
@@ -204,6 +211,9 @@ def view(
         See :class:`ViewOptions`.
     serving
         How they are served; by default at any free port of this machine, for this machine alone.
+    store
+        How buckets are reached, beyond what the environment says; there has to be one. The browser reads them itself,
+        so that they must be public.
 
     Raises
     ------
@@ -214,4 +224,4 @@ def view(
     ObjectNotFoundError, FormatError, AccessDeniedError, StorageError
         If a dataset is not there or cannot be read, or the port cannot be had.
     """
-    return View(places, options, serving or ServeOptions(port=0))
+    return View(places, options, serving or ServeOptions(port=0), store)
