@@ -87,6 +87,7 @@ def test_meshes(made: dict[str, Path], cache: Path) -> None:
     precast.convert(labels(1), store, SHARDED)
     done = precast.mesh(store, FINE)
     assert done.objects > 1
+    assert done.files == len(list(LocalStore(made["meshed"]).list("mesh/")))
     assert objects(store) == objects(LocalStore(made["meshed"]))
     assert not left(cache)
     with pytest.raises(DestinationExistsError, match="has meshes already"):

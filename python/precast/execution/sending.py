@@ -280,6 +280,7 @@ class SendingStore:
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Yield what was written, sorted by key."""
+        self.flush()
         for key in sorted(self.written):
             if key.startswith(prefix):
                 yield _stat(key, self.written[key])
