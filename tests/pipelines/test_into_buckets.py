@@ -323,6 +323,39 @@ def test_what_was_begun_is_no_obstacle_to_publishing(made: dict[str, Path]) -> N
     assert len(objects(store)) == len(objects(LocalStore(made["a"])))
 
 
+FULL = """
+import os, pickle, resource, signal, sys, numpy, precast
+from precast.storage import LocalStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+class Far(LocalStore): ...  # is on a disk without limits, but not for what is done with stores elsewhere
+import precast.execution.work as work
+work.LocalStore = type("Never", (), {})
+try:
+    precast.convert(numpy.load(sys.argv[1]), Far(sys.argv[2]), precast.ConvertOptions(resolution=8, chunk_size="32"))
+except precast.errors.PrecastError as error:
+    print(type(error).__name__, error)
+    sys.exit(3)
+"""
+
+
+def test_the_disk_for_scratch_files_is_full(tmp_path: Path, cache: Path) -> None:
+    """A limit of the size of files stands for it: the system refuses to write on."""
+    voxels = np.random.default_rng(0).integers(1, 1 << 30, (40, 64, 64)).astype(np.uint32)
+    np.save(tmp_path / "labels.npy", voxels)
+    out = tmp_path / "far"
+    arguments = [sys.executable, "-c", FULL, str(tmp_path / "labels.npy"), str(out)]
+    ended = subprocess.run([*arguments, "20000"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 3, ended.stderr
+    assert "StorageError writing" in ended.stdout
+    assert view(LocalStore(out)) is None
+    assert left(cache)
+    done = subprocess.run([*arguments, str(1 << 30)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(precast.open(out).scales[0][:], voxels)
+    assert not left(cache)
+
+
 class Losing(MemoryStore):
     """Keeps less of a shard than it was sent."""
 

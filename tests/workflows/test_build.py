@@ -311,3 +311,13 @@ def test_what_is_typed() -> None:
     ):
         with pytest.raises(UsageError, match=words):
             typed(*texts)
+
+
+def test_addresses_do_not_become_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("em.npy", np.ones((8, 8, 8), np.uint8))
+    with pytest.raises(UsageError, match="s3://bucket/x is an address"):
+        precast.build("em.npy", destination="s3://bucket/x")
+    with pytest.raises(UsageError, match="is an address"):
+        precast.sample("s3://bucket/x", precast.SampleOptions())
+    assert [path.name for path in tmp_path.iterdir()] == ["em.npy"]

@@ -11,6 +11,7 @@ from typing import Any
 from precast.dataset import open_volume
 from precast.errors import DestinationExistsError, FormatError, MissingExtraError, ObjectNotFoundError, UsageError
 from precast.storage import Attributes, LocalStore, Store
+from precast.storage.opening import local_directory
 from precast.surfaces import Mesh
 
 __all__ = ["ExportOptions", "ExportSummary", "export"]
@@ -103,7 +104,7 @@ def export(
         If the stored mesh is damaged, or has no triangles at this level.
     """
     options = options or ExportOptions()
-    path = Path(path)
+    path = local_directory(path, "name a file")
     kind = options.format or _format_of(path)
     if path.exists() and not options.overwrite:
         raise DestinationExistsError(

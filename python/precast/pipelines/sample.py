@@ -22,6 +22,7 @@ from precast.errors import DestinationExistsError, StorageError, UsageError
 from precast.geometry import Vec3, VoxelSize, parse_resolution, parse_vector
 from precast.pipelines.sample_anatomy import Anatomy, build_anatomy
 from precast.pipelines.sample_render import Renderer
+from precast.storage.opening import local_directory
 
 __all__ = ["SampleOptions", "SampleSummary", "sample"]
 
@@ -168,7 +169,7 @@ def sample(
     ...     made.files, sorted(path.name for path in Path(made.labels).iterdir())[0]
     (8, 'z0000.tif')
     """
-    target = Path(dest).absolute()
+    target = local_directory(dest, "name a directory").absolute()
     if not options.overwrite and _occupied(target):
         raise DestinationExistsError(
             f"the destination exists and is not empty: {dest}",

@@ -23,6 +23,7 @@ __all__ = [
     "has_cloud_client",
     "is_bucket",
     "is_url",
+    "local_directory",
     "open_places",
     "open_store",
     "plain_url",
@@ -145,6 +146,19 @@ class PublicBucket(HttpStore):
 
     def _read_only(self) -> MissingExtraError:
         return missing_extra(f"writing to {self.url}")
+
+
+def local_directory(place: str | os.PathLike[str], hint: str) -> Path:
+    """Return a directory of this machine.
+
+    Raises
+    ------
+    UsageError
+        If it is an address, which would be made as directories of strange names.
+    """
+    if is_url(place):
+        raise UsageError(f"{place} is an address, and a directory on this machine is needed", hint=hint)
+    return Path(place)
 
 
 def child_store(store: Store, name: str) -> Store:

@@ -38,6 +38,7 @@ from precast.precomputed.provenance import Provenance
 from precast.sources import SourceOptions, open_source
 from precast.sources.guess import guess_kind
 from precast.storage import Attributes, LocalStore
+from precast.storage.opening import is_url, local_directory
 from precast.workflows.per_source import PerSource
 
 __all__ = ["BuildOptions", "BuildSummary", "BuiltLayer", "build"]
@@ -296,7 +297,7 @@ def build(
     Parameters
     ----------
     sources
-        Folders of slices, TIFF or ``.npy`` files; what each holds is found out.
+        Folders of slices, TIFF or ``.npy`` files, or their addresses in buckets; what each holds is found out.
     destination
         The directory in which the datasets are made, each under the name of its source.
     options
@@ -317,11 +318,11 @@ def build(
     options, progress = options or BuildOptions(), progress or NoProgress()
     if not sources:
         raise UsageError("there is nothing to build from", hint="precast build SOURCE... DESTINATION")
-    root = Path(destination)
+    root = local_directory(destination, "precast publish brings it to a bucket")
     names = _names(sources)
     options.check_names(names)
     work = _Work(root, options, progress)
-    layers = tuple(work.layer(Path(source), name) for source, name in zip(sources, names, strict=True))
+    layers = tuple(work.layer(source, name) for source, name in zip(sources, names, strict=True))
     work.list(layers)
     progress.phase("checking", 0)
     report = check(root, options.check_options(), progress=progress)
@@ -342,7 +343,7 @@ def _names(sources: Sequence[str | os.PathLike[str]]) -> list[str]:
     """Return the name of each source's dataset."""
     names: list[str] = []
     for source in sources:
-        name = Path(source).absolute().name
+        name = str(source).rstrip("/").rpartition("/")[2] if is_url(source) else Path(source).absolute().name
         for suffix in SUFFIXES:
             if name.lower().endswith(suffix):
                 name = name[: -len(suffix)]
@@ -369,7 +370,7 @@ class _Work:
         # first, because reading them is quick and a mistake likely
         self._tables = files_digest([table for _, table in options.csv.items()])
 
-    def layer(self, source: Path, name: str) -> BuiltLayer:
+    def layer(self, source: str | os.PathLike[str], name: str) -> BuiltLayer:
         """Make what is not there yet of one dataset."""
         target = self.root / name
         kind, converted = self._convert(source, name, target)
@@ -400,7 +401,7 @@ class _Work:
             failures=failures,
         )
 
-    def _convert(self, source: Path, name: str, target: Path) -> tuple[str, bool]:
+    def _convert(self, source: str | os.PathLike[str], name: str, target: Path) -> tuple[str, bool]:
         opened = open_source(source, SourceOptions())
         step = {
             "precast": __version__,
