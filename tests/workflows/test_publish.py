@@ -542,7 +542,7 @@ def test_a_wrong_info_is_refused(made: dict[str, Path], tmp_path: Path) -> None:
     scales = copy.deepcopy(good["scales"])
     for scale in scales:
         scale["key"] = f"x{scale['key']}"
-    refuse("not one chunk", scales=scales)
+    refuse("holds none of the shards", scales=scales)
     assert store.contents() == {}
 
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import MISSING, Field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 import click
 
-from precast.storage import StoreOptions
+from precast.errors import UsageError
+from precast.storage import Store, StoreOptions, open_store
 from precast.workflows.per_source import PerSource
 
-__all__ = ["from_dataclass", "given", "output_options", "store_options", "take_store_options"]
+__all__ = [
+    "OF_SOURCE",
+    "from_dataclass",
+    "given",
+    "open_source",
+    "output_options",
+    "source_options",
+    "store_options",
+    "take_store_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+OF_SOURCE = "from_"
 
 
 def from_dataclass(cls: Any) -> Callable[[F], F]:
@@ -26,37 +38,37 @@ def from_dataclass(cls: Any) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         for spec in reversed(fields(cls)):
-            function = _option(spec)(function)
+            default = None if spec.default is MISSING else spec.default
+            function = _option(spec.name, default, spec.metadata)(function)
         return function
 
     return decorate
 
 
-def _option(spec: Field[Any]) -> Callable[[F], F]:
-    flag = f"--{spec.name.replace('_', '-')}"
-    default = None if spec.default is MISSING else spec.default
-    text = spec.metadata["help"]
+def _option(name: str, default: Any, metadata: Mapping[str, Any]) -> Callable[[F], F]:
+    flag = f"--{name.replace('_', '-')}"
+    text = metadata["help"]
     if isinstance(default, bool):
-        return click.option(flag, spec.name, is_flag=True, default=None, help=text)
-    if spec.metadata.get("per_source"):
+        return click.option(flag, name, is_flag=True, default=None, help=text)
+    if metadata.get("per_source"):
         return click.option(
             flag,
-            spec.name,
+            name,
             multiple=True,
             callback=lambda _context, _option, texts: PerSource.typed(flag, texts) if texts else None,
-            metavar=f"[NAME=]{spec.metadata['metavar']}",
+            metavar=f"[NAME=]{metadata['metavar']}",
             help=text,
         )
     if default is not None and default != "auto":
         text = f"{text} [default: {default}]"
-    if "choices" in spec.metadata:
-        kind: Any = click.Choice([choice for choice in spec.metadata["choices"] if choice is not None])
-    elif "bounds" in spec.metadata:
-        low, high = spec.metadata["bounds"]
+    if "choices" in metadata:
+        kind: Any = click.Choice([choice for choice in metadata["choices"] if choice is not None])
+    elif "bounds" in metadata:
+        low, high = metadata["bounds"]
         kind = click.IntRange(low, high)
     else:
         kind = str
-    return click.option(flag, spec.name, type=kind, default=None, metavar=spec.metadata.get("metavar"), help=text)
+    return click.option(flag, name, type=kind, default=None, metavar=metadata.get("metavar"), help=text)
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
@@ -73,6 +85,26 @@ def take_store_options(values: dict[str, Any]) -> StoreOptions:
     """Take the values of :func:`store_options` out of those that were given."""
     taken = {spec.name: values.pop(spec.name) for spec in fields(StoreOptions)}
     return StoreOptions(**given(taken))
+
+
+def source_options(function: F) -> F:
+    """Add the options of how the bucket of a source is reached, where that of a destination has its own."""
+    for spec in reversed(fields(StoreOptions)):
+        text = spec.metadata["help"]
+        metadata = {**spec.metadata, "help": f"Of the source: {text[0].lower()}{text[1:]}"}
+        function = _option(f"{OF_SOURCE}{spec.name}", spec.default, metadata)(function)
+    return function
+
+
+def open_source(place: str, values: dict[str, Any]) -> Store:
+    """Take the values of :func:`source_options` out of those that were given, and open a source with them."""
+    taken = given({spec.name: values.pop(f"{OF_SOURCE}{spec.name}") for spec in fields(StoreOptions)})
+    try:
+        return open_store(place, StoreOptions(**taken))
+    except UsageError as error:
+        if not taken:
+            raise
+        raise UsageError(error.message.replace("--", "--from-"), hint=error.hint, where=error.where) from None
 
 
 def output_options(function: F) -> F:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from precast.cli.fields import from_dataclass, given, output_options
+from precast.cli.fields import OF_SOURCE, from_dataclass, given, open_source, output_options, source_options
 from precast.cli.progress import progress_for
 from precast.cli.render import bytes_text, document, print_findings, seconds_text, table, to_json
 from precast.errors import UsageError
@@ -35,6 +35,7 @@ __all__ = ["command"]
 @click.option("--rollback", is_flag=True, help="Switch DESTINATION, given alone, back to what readers saw before.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be done, and write nothing.")
+@source_options
 @output_options
 def command(places: tuple[str, ...], *, as_json: bool, quiet: bool, **values: Any) -> int:
     """Bring SOURCE, a dataset or a collection, to DESTINATION, where readers see the old one or the new one, whole.
@@ -45,11 +46,13 @@ def command(places: tuple[str, ...], *, as_json: bool, quiet: bool, **values: An
     """
     share_heaps()
     flags = {name: bool(values.pop(name)) for name in ("delete", "rollback", "yes", "dry_run")}
-    options = PublishOptions(**given(values))
     _check(places, flags)
+    if flags["rollback"] and given({name: values[name] for name in values if name.startswith(OF_SOURCE)}):
+        raise UsageError("--rollback has no source, which --from-… is about", hint="leave it out")
+    source, destination = open_source(places[0], values), places[-1]
+    options = PublishOptions(**given(values))
     if flags["rollback"]:
-        return _roll_back(places[0], options, as_json=as_json, quiet=quiet)
-    source, destination = places
+        return _roll_back(destination, options, as_json=as_json, quiet=quiet)
     if flags["delete"] and not (flags["yes"] or flags["dry_run"]) and (as_json or not sys.stdin.isatty()):
         raise UsageError("--delete asks before it removes anything, and nobody can answer", hint="give --yes too")
     work = plan_publication if flags["dry_run"] else publish

@@ -42,8 +42,8 @@ from precast.execution.published.switching import (
     switch,
     with_etags,
 )
-from precast.execution.published.transfer import File, Sender, checksum, file_checksum, stored_checksum
-from precast.execution.sending import Placed, SendingStore
+from precast.execution.published.transfer import Sender, checksum, stored_checksum
+from precast.execution.sending import Placed, SendingStore, sum_of
 from precast.execution.workdir import PartsOfDataset, StateDirectory
 from precast.precomputed.generations import generation_path
 from precast.precomputed.json_text import set_text_strings
@@ -404,8 +404,7 @@ class BucketWork(StateDirectory):
         for name in (*SIDES, INFO_KEY):
             key, how, path = top_key(self._generation, name), attributes(KINDS_BY_NAME[name]), self.store.tops / name
             if name == LABEL_TABLE_KEY and path.exists():  # may be large, and is made again by who goes on
-                file = File.of(path, encoding="")
-                top[name] = (file.size, file_checksum(file))
+                top[name] = sum_of(path)
                 self._root.write_file(key, path, how)
             elif name == INFO_KEY or path.exists():
                 data = self.store.read(name)

@@ -22,9 +22,9 @@ import google_crc32c
 from precast.errors import ObjectNotFoundError, StorageError
 from precast.precomputed.objects import ObjectKind
 from precast.storage import Attributes, ObjectStat, Store
-from precast.storage.base import translate_os_error
+from precast.storage.base import StoredBytes, translate_os_error
 
-__all__ = ["SENDING_BYTES", "Placed", "SendingStore"]
+__all__ = ["SENDING_BYTES", "Placed", "SendingStore", "sum_of"]
 
 THREADS = 16
 FILES_AT_ONCE = 2
@@ -167,14 +167,7 @@ class SendingStore:
             except OSError as error:
                 raise translate_os_error(error, "writing", self.tops / key) from None
             return
-        crc = size = 0
-        try:
-            with path.open("rb") as file:
-                while piece := file.read(PIECE_BYTES):
-                    crc = int(google_crc32c.extend(crc, piece))
-                    size += len(piece)
-        except OSError as error:
-            raise translate_os_error(error, "reading", path) from None
+        size, crc = sum_of(path)
         placed = self._placed(key, size, crc, attributes)
         with self._lock:
             self._wait(lambda: self._file_bytes == 0 or self._file_bytes + size <= OUTBOX_BYTES)
@@ -267,6 +260,10 @@ class SendingStore:
             raise translate_os_error(error, "reading", self.tops / key) from None
         return data[start:stop]
 
+    def read_stored(self, key: str, start: int | None = None, stop: int | None = None) -> StoredBytes:
+        """Return a file at the top, which is never packed here."""
+        return StoredBytes(self.read(key, start, stop), "")
+
     def stat(self, key: str) -> ObjectStat:
         """Describe an object that was written; of those at the top also one that is there."""
         if "/" not in key:
@@ -288,6 +285,19 @@ class SendingStore:
     def delete(self, key: str) -> None:
         """Refuse: what was written by mistake is not switched to."""
         raise StorageError(f"{self.url}/{key} is not removed while it is being written", where=key)
+
+
+def sum_of(path: Path) -> tuple[int, int]:
+    """Return the bytes of a file of this machine, and their CRC-32C."""
+    crc = size = 0
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(PIECE_BYTES):
+                crc = int(google_crc32c.extend(crc, piece))
+                size += len(piece)
+    except OSError as error:
+        raise translate_os_error(error, "reading", path) from None
+    return size, crc
 
 
 def _stat(key: str, placed: Placed) -> ObjectStat:

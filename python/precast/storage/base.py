@@ -16,6 +16,7 @@ __all__ = [
     "ObjectStat",
     "SendsLater",
     "Store",
+    "StoredBytes",
     "TellsAttributes",
     "check_key",
     "flush",
@@ -66,6 +67,25 @@ class Attributes:
     cache_control: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredBytes:
+    """Bytes of an object as they are stored.
+
+    Attributes
+    ----------
+    data
+        All of them, or a range.
+    encoding
+        Their content encoding; empty if they are as they are read.
+    etag
+        As in :class:`ObjectStat`.
+    """
+
+    data: bytes
+    encoding: str
+    etag: str = ""
+
+
 class Store(Protocol):
     """Objects under ``/``-separated keys.
 
@@ -80,6 +100,9 @@ class Store(Protocol):
 
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
         """Return an object, or the bytes ``[start, stop)`` of one that is stored as it is."""
+
+    def read_stored(self, key: str, start: int | None = None, stop: int | None = None) -> StoredBytes:
+        """Return an object, or the bytes ``[start, stop)`` of it, as it is stored: packed if it is."""
 
     def write(self, key: str, data: bytes, attributes: Attributes) -> None:
         """Write an object at once."""

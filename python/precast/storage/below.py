@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from precast.storage.base import Attributes, ObjectStat, Store, TellsAttributes
+from precast.storage.base import Attributes, ObjectStat, Store, StoredBytes, TellsAttributes
 
 __all__ = ["Below"]
 
@@ -31,6 +31,10 @@ class Below:
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
         """Return an object or a range of it."""
         return self.store.read(self._prefix + key, start, stop)
+
+    def read_stored(self, key: str, start: int | None = None, stop: int | None = None) -> StoredBytes:
+        """Return an object as it is stored, or a range of it."""
+        return self.store.read_stored(self._prefix + key, start, stop)
 
     def write(self, key: str, data: bytes, attributes: Attributes) -> None:
         """Write an object at once."""

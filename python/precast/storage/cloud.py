@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from precast.errors import AccessDeniedError, ObjectNotFoundError, PrecastError, StorageError, UsageError
-from precast.storage.base import Attributes, ObjectStat, check_key, translate_os_error
+from precast.storage.base import Attributes, ObjectStat, StoredBytes, check_key, translate_os_error
 from precast.storage.cloud_clients import SCHEMES, CloudClient, Connection, bucket_region, library, open_client
 from precast.storage.cloud_errors import NO_OBJECT, Request, is_wrong_region, translate, understand
 from precast.storage.encodings import content_encoding, decode
@@ -89,6 +89,11 @@ class CloudStore:
         """How it is reached."""
         return self._bucket.options
 
+    @property
+    def endpoint(self) -> str:
+        """The server that it is on, if that is not the usual one; else empty."""
+        return self._bucket.client().endpoint or ""
+
     def child(self, name: str) -> CloudStore:
         """Return a directory below as a store of its own, with the same connection."""
         store = CloudStore(f"{self._bucket.url}/{self._path(name)}", self.options)
@@ -121,40 +126,49 @@ class CloudStore:
         StorageError
             If there is no such bucket, or the store does not answer, or with anything but what was asked for.
         """
-        obstore = library(self.url)
         path = self._path(key)
         if start is not None or stop is not None:
             return self._range(key, path, start or 0, stop)
 
-        def whole(handle: Any) -> tuple[bytes, str | None]:
-            result = obstore.get(handle, path)
-            return bytes(result.bytes()), result.attributes.get("Content-Encoding")
+        stored = self._whole(key, path)
+        return decode(stored.data, stored.encoding, self._where(key), key)
 
-        data, header = self._bucket.run("read", self._where(key), whole)
-        return decode(data, header, self._where(key), key)
+    def read_stored(self, key: str, start: int | None = None, stop: int | None = None) -> StoredBytes:
+        """Return an object as it is stored, or the bytes ``[start, stop)`` of it; errors are those of :meth:`read`."""
+        path = self._path(key)
+        if start is None and stop is None:
+            return self._whole(key, path)
+        return self._piece(key, path, start or 0, stop)
+
+    def _whole(self, key: str, path: str) -> StoredBytes:
+        obstore = library(self.url)
+        return self._bucket.run("read", self._where(key), lambda handle: _stored(obstore.get(handle, path)))
 
     def _range(self, key: str, path: str, start: int, stop: int | None) -> bytes:
+        stored = self._piece(key, path, start, stop)
+        if stored.encoding:
+            raise StorageError(
+                f"{self._where(key)} is stored as {stored.encoding} and cannot be read by ranges", where=key
+            )
+        return stored.data
+
+    def _piece(self, key: str, path: str, start: int, stop: int | None) -> StoredBytes:
         obstore = library(self.url)
         if stop is not None and stop <= start:
             self.stat(key)
-            return b""
+            return StoredBytes(b"", "")
         wanted: Any = {"offset": start} if stop is None else (start, min(stop, MOST_BYTES))
 
-        def piece(handle: Any) -> tuple[bytes, str | None]:
+        def piece(handle: Any) -> StoredBytes:
             try:
                 result = obstore.get(handle, path, options={"range": wanted})
             except obstore.exceptions.BaseError as error:
                 if understand(error).status == 416:  # it begins where the object ends, or after that
-                    return b"", None
+                    return StoredBytes(b"", "")
                 raise
-            return bytes(result.bytes()), result.attributes.get("Content-Encoding")
+            return _stored(result)
 
-        data, header = self._bucket.run("read", self._where(key), piece)
-        if content_encoding(header):
-            raise StorageError(
-                f"{self._where(key)} is stored as {content_encoding(header)} and cannot be read by ranges", where=key
-            )
-        return data
+        return self._bucket.run("read", self._where(key), piece)
 
     def stat(self, key: str) -> ObjectStat:
         """Describe one object."""
@@ -327,6 +341,11 @@ def _headers(attributes: Attributes) -> dict[str, str]:
     if attributes.cache_control:
         headers["Cache-Control"] = attributes.cache_control
     return headers
+
+
+def _stored(result: Any) -> StoredBytes:
+    encoding = content_encoding(result.attributes.get("Content-Encoding"))
+    return StoredBytes(bytes(result.bytes()), encoding, _etag(result.meta))
 
 
 def _etag(meta: Any) -> str:

@@ -24,7 +24,7 @@ from precast.errors import (
     StorageError,
     UsageError,
 )
-from precast.storage.base import Attributes, ObjectStat, check_key
+from precast.storage.base import Attributes, ObjectStat, StoredBytes, check_key
 from precast.storage.encodings import MAX_INFLATED_BYTES, decode
 
 if TYPE_CHECKING:
@@ -288,14 +288,43 @@ class HttpStore:
             raise _refusal(answer, url, key)
         return decode_body(answer, key)
 
+    def read_stored(self, key: str, start: int | None = None, stop: int | None = None) -> StoredBytes:
+        """Return an object as it is stored, or the bytes ``[start, stop)`` of it; errors are those of :meth:`read`.
+
+        What a server packs on the way, which it shows by not knowing its length, is asked for as it is.
+        """
+        check_key(key)
+        packed = {"Accept-Encoding": "gzip"}
+        if start is not None or stop is not None:
+            answer = self._ranged(key, start or 0, stop, packed)
+            return StoredBytes(b"", "") if answer is None else _stored(answer)
+        url = self.address(key)
+        answer = self.client.request("GET", url, packed)
+        if answer.status == 200 and _encoding(answer) and "content-length" not in answer.headers:
+            answer = self.client.request("GET", url)
+        if answer.status != 200:
+            raise _refusal(answer, url, key)
+        return _stored(answer)
+
     def _range(self, key: str, start: int, stop: int | None) -> bytes:
+        answer = self._ranged(key, start, stop, {})
+        if answer is None:
+            return b""
+        encoding = _encoding(answer)
+        if encoding:
+            raise StorageError(f"{answer.url} is stored as {encoding} and cannot be read by ranges", where=key)
+        return answer.body
+
+    def _ranged(self, key: str, start: int, stop: int | None, headers: Mapping[str, str]) -> HttpAnswer | None:
+        """Return the answer to a range; None if nothing is there that it could hold."""
         if stop is not None and stop <= start:
             self.stat(key)
-            return b""
+            return None
         url = self.address(key)
-        answer = self.client.request("GET", url, {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"})
+        wanted = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
+        answer = self.client.request("GET", url, {**headers, **wanted})
         if answer.status == 416:
-            return b""
+            return None
         if answer.status == 200:
             raise StorageError(
                 f"{url}: the server ignores Range and sends the whole object",
@@ -304,11 +333,8 @@ class HttpStore:
             )
         if answer.status != 206:
             raise _refusal(answer, url, key)
-        encoding = answer.headers.get("content-encoding", "identity")
-        if encoding != "identity":
-            raise StorageError(f"{url} is stored as {encoding} and cannot be read by ranges", where=key)
         _check_range(answer, start, stop, key)
-        return answer.body
+        return answer
 
     def stat(self, key: str) -> ObjectStat:
         """Describe one object; a server that does not know ``HEAD`` is asked for its first byte."""
@@ -318,7 +344,7 @@ class HttpStore:
         if answer.status == 200:
             size = answer.headers.get("content-length", "")
             if size.isdigit():
-                return ObjectStat(key=key, size=int(size), encoding=_encoding(answer))
+                return ObjectStat(key=key, size=int(size), encoding=_encoding(answer), etag=_etag(answer))
         elif answer.status not in (405, 501):
             raise _refusal(answer, url, key)
         return self._stat_by_get(key, url)
@@ -328,14 +354,14 @@ class HttpStore:
         if answer.status == 206:
             total = answer.headers.get("content-range", "").rpartition("/")[2]
             if total.isdigit():
-                return ObjectStat(key=key, size=int(total))
+                return ObjectStat(key=key, size=int(total), encoding=_encoding(answer), etag=_etag(answer))
         if answer.status == 416:
             return ObjectStat(key=key, size=0)
         if answer.status not in (200, 206):
             raise _refusal(answer, url, key)
         if answer.status == 206:
             raise StorageError(f"{url}: the server does not tell the size of the object", where=key)
-        return ObjectStat(key=key, size=len(answer.body), encoding=_encoding(answer))
+        return ObjectStat(key=key, size=len(answer.body), encoding=_encoding(answer), etag=_etag(answer))
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Refuse: web servers do not list directories."""
@@ -367,6 +393,16 @@ def _encoding(answer: HttpAnswer) -> str:
     """Return the content encoding of an answer; empty if it has none."""
     encoding = answer.headers.get("content-encoding", "").strip().lower()
     return {"identity": "", "x-gzip": "gzip"}.get(encoding, encoding)
+
+
+def _stored(answer: HttpAnswer) -> StoredBytes:
+    return StoredBytes(answer.body, _encoding(answer), _etag(answer))
+
+
+def _etag(answer: HttpAnswer) -> str:
+    """Return what changes with an object, in one form for all its encodings; empty if the server does not tell."""
+    etag = answer.headers.get("etag", "").removeprefix("W/").strip('"')
+    return re.sub(r"[-;](gzip|br)$", "", etag) or answer.headers.get("last-modified", "")
 
 
 def _refusal(answer: HttpAnswer, url: str, key: str) -> AccessDeniedError | ObjectNotFoundError | StorageError:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from precast.errors import StorageError
-from precast.storage.base import Attributes, ObjectStat, check_key, translate_os_error
+from precast.storage.base import Attributes, ObjectStat, StoredBytes, check_key, translate_os_error
 from precast.storage.encodings import SUFFIXES, bare_name, forms, unpack
 
 __all__ = ["LocalStore"]
@@ -70,6 +70,22 @@ class LocalStore:
             return unpack(data, encoding)
         raise translate_os_error(FileNotFoundError(), "reading", path)
 
+    def read_stored(self, key: str, start: int | None = None, stop: int | None = None) -> StoredBytes:
+        """Return an object as its file is, or a range of it."""
+        path, encoding, _ = self._found(key)
+        try:
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                file.seek(start or 0)
+                end = status.st_size if stop is None else min(stop, status.st_size)
+                return StoredBytes(file.read(max(0, end - (start or 0))), encoding, _etag(status))
+        except OSError as error:
+            raise translate_os_error(error, "reading", path) from None
+
+    def file_of(self, key: str) -> Path:
+        """Return the file that an object is in, packed if it is."""
+        return self._found(key)[0]
+
     def write(self, key: str, data: bytes, attributes: Attributes) -> None:
         """Write a file under a temporary name, then rename it."""
         plain = self._path(key)
@@ -112,12 +128,16 @@ class LocalStore:
 
     def stat(self, key: str) -> ObjectStat:
         """Describe one object."""
+        _, encoding, status = self._found(key)
+        return ObjectStat(key=key, size=status.st_size, encoding=encoding, etag=_etag(status))
+
+    def _found(self, key: str) -> tuple[Path, str, os.stat_result]:
+        """Return the file that readers of a key get, its encoding, and what is known of it."""
         path = self._path(key)
         for encoding, suffix in {"": "", **SUFFIXES}.items():
             candidate = path.with_name(path.name + suffix)
             try:
-                status = candidate.stat()
-                return ObjectStat(key=key, size=status.st_size, encoding=encoding, etag=_etag(status))
+                return candidate, encoding, candidate.stat()
             except FileNotFoundError:
                 continue
             except OSError as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from precast.errors import ObjectNotFoundError, StorageError
-from precast.storage.base import Attributes, ObjectStat, check_key
+from precast.storage.base import Attributes, ObjectStat, StoredBytes, check_key
 from precast.storage.encodings import unpack
 
 __all__ = ["MemoryStore"]
@@ -33,6 +33,11 @@ class MemoryStore:
                 raise StorageError(f"{key} is stored as {attributes.encoding}, not to be read by range", where=key)
             return unpack(data, attributes.encoding)
         return data[start:stop]
+
+    def read_stored(self, key: str, start: int | None = None, stop: int | None = None) -> StoredBytes:
+        """Return an object as it is stored, or a range of it."""
+        data, attributes = self._get(key)
+        return StoredBytes(data[start:stop], attributes.encoding)
 
     def write(self, key: str, data: bytes, attributes: Attributes) -> None:
         """Keep the bytes."""

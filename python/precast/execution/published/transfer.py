@@ -6,24 +6,23 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import google_crc32c
 
-from precast.errors import SourceError, StorageError
+from precast.errors import ObjectNotFoundError, PrecastError, SourceError, StorageError
 from precast.execution.progress import Progress
 from precast.precomputed.publication import PUBLISHED_DIRECTORY
-from precast.storage import Attributes, LocalStore, Store
-from precast.storage.base import translate_os_error
+from precast.storage import Attributes, HttpStore, LocalStore, ObjectStat, Store
+from precast.storage.base import StoredBytes, translate_os_error
 from precast.storage.below import Below
-from precast.storage.encodings import unpack
 
-__all__ = ["File", "Sender", "checksum", "each", "file_checksum", "stored_checksum"]
+__all__ = ["File", "Sender", "checksum", "each", "inflated_checksum", "read_checksum", "stored_checksum"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,40 +33,109 @@ PIECE_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of the source as it was when it was listed."""
+    """An object of the source as it was when it was listed.
 
-    path: Path
+    Attributes
+    ----------
+    store, key
+        Where it is.
+    size
+        Bytes as they are stored.
+    encoding
+        Their content encoding; None where the listing did not tell.
+    etag
+        What changes whenever it is written; empty if the store has no such thing.
+    known
+        The CRC-32C of the bytes, if it is known without reading them.
+    """
+
+    store: Store | Below
+    key: str
     size: int
-    mtime_ns: int
-    encoding: str
+    encoding: str | None
+    etag: str
+    known: int | None = None
 
     @classmethod
-    def of(cls, path: Path, *, encoding: str) -> File:
-        """Describe a file."""
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise translate_os_error(error, "reading", path) from None
-        return cls(path, status.st_size, status.st_mtime_ns, encoding)
+    def of(cls, store: Store | Below, stat: ObjectStat) -> File:
+        """Describe an object by what a store says of it."""
+        return cls(store, stat.key, stat.size, stat.encoding, stat.etag)
+
+    @property
+    def where(self) -> str:
+        """Its place, for people."""
+        return f"{self.store.url.rstrip('/')}/{self.key}"
+
+    @property
+    def path(self) -> Path | None:
+        """The file that it is, if it is one."""
+        return self.store.file_of(self.key) if isinstance(self.store, LocalStore) else None
 
     def check_unchanged(self) -> None:
-        """See that it is the file that was listed.
+        """See that it is the object that was listed.
 
         Raises
         ------
         SourceError
             If it was written since.
         """
-        if File.of(self.path, encoding=self.encoding) != self:
-            raise changed(self.path)
+        try:
+            stat = self.store.stat(self.key)
+        except ObjectNotFoundError:
+            raise changed(self) from None
+        same_form = stat.encoding == self.encoding or None in (stat.encoding, self.encoding)
+        if stat.size != self.size or not same_form or self._written_since(stat.etag):
+            raise changed(self)
+
+    def _written_since(self, etag: str) -> bool:
+        return bool(self.etag and etag) and etag != self.etag
+
+    def whole(self) -> StoredBytes:
+        """Return all bytes as they are stored; only of what is small, or not read by ranges.
+
+        Raises
+        ------
+        SourceError
+            If it was written since it was listed.
+        """
+        try:
+            stored = self.store.read_stored(self.key)
+        except ObjectNotFoundError:
+            raise changed(self) from None
+        # web servers pack as they like, and tell another size than they then send
+        wrong_size = len(stored.data) != self.size and not isinstance(self.store, HttpStore)
+        if wrong_size or self._written_since(stored.etag):
+            raise changed(self)
+        return stored
+
+    def pieces(self) -> Iterator[StoredBytes]:
+        """Yield the bytes as they are stored, a few at a time; they may come from different states of the object.
+
+        Raises
+        ------
+        SourceError
+            If there are fewer of them than were listed, or it is no longer stored as it was.
+        """
+        for start in range(0, self.size, PIECE_BYTES):
+            stop = min(self.size, start + PIECE_BYTES)
+            try:
+                if isinstance(self.store, HttpStore) and not self.encoding:  # else it may be packed on the way
+                    piece = StoredBytes(self.store.read(self.key, start, stop), "")
+                else:
+                    piece = self.store.read_stored(self.key, start, stop)
+            except ObjectNotFoundError:
+                raise changed(self) from None
+            if len(piece.data) != stop - start or self._written_since(piece.etag):
+                raise changed(self)
+            yield piece
 
 
-def changed(path: Path) -> SourceError:
+def changed(file: File) -> SourceError:
     """Return the error about a source that is being written."""
     return SourceError(
-        f"{path} was changed while it was being published",
+        f"{file.where} was changed while it was being published",
         hint="wait until nothing writes the dataset, then run the same command again",
-        where=str(path),
+        where=file.where,
     )
 
 
@@ -76,25 +144,33 @@ def checksum(data: bytes, before: int = 0) -> int:
     return int(google_crc32c.extend(before, data))
 
 
-def file_checksum(file: File) -> int:
-    """Return the CRC-32C of a file as it is stored."""
-    crc = 0
-    try:
-        with file.path.open("rb") as handle:
-            while piece := handle.read(PIECE_BYTES):
-                crc = checksum(piece, crc)
-    except OSError as error:
-        raise translate_os_error(error, "reading", file.path) from None
+def read_checksum(file: File) -> tuple[File, int]:
+    """Return an object with what only reading it tells, and the CRC-32C of its bytes as they are stored.
+
+    Raises
+    ------
+    SourceError
+        If it was written since it was listed.
+    """
+    if file.known is not None and file.encoding is not None:
+        return file, file.known
+    if file.size <= PIECE_BYTES:
+        stored = file.whole()
+        crc = checksum(stored.data)
+        return replace(file, size=len(stored.data), encoding=stored.encoding, known=crc), crc
+    crc, encodings = 0, set()
+    for piece in file.pieces():
+        crc = checksum(piece.data, crc)
+        encodings.add(piece.encoding)
+    if len(encodings) != 1 or (file.encoding is not None and file.encoding not in encodings):
+        raise changed(file)
     file.check_unchanged()
-    return crc
+    return replace(file, encoding=encodings.pop(), known=crc), crc
 
 
 def inflated_checksum(file: File) -> int:
-    """Return the CRC-32C of what readers of a packed file get."""
-    try:
-        return checksum(unpack(file.path.read_bytes(), file.encoding))
-    except OSError as error:
-        raise translate_os_error(error, "reading", file.path) from None
+    """Return the CRC-32C of what readers of a packed object get."""
+    return checksum(file.store.read(file.key))
 
 
 def stored_checksum(store: Store | Below, key: str, size: int, *, whole: bool) -> int:
@@ -195,24 +271,20 @@ class Sender:
             If it is no longer what it was when its checksum was made; nothing wrong was written then, or it is removed.
         """
         if file.size <= PIECE_BYTES:
-            try:
-                data = file.path.read_bytes()
-            except OSError as error:
-                raise translate_os_error(error, "reading", file.path) from None
+            data = file.whole().data
             if checksum(data) != crc32c:
-                raise changed(file.path)
+                raise changed(file)
             place.write(key, data, attributes)
             return
         part = self._part()
+        linked = not isinstance(self.store, LocalStore) and self._link(file, part)
         try:
-            if isinstance(self.store, LocalStore):
+            if not linked:
                 self._copy(file, part, crc32c)
-            else:
-                self._link(file, part)
             place.write_file(key, part, attributes)
         finally:
             part.unlink(missing_ok=True)
-        if not isinstance(self.store, LocalStore):
+        if linked:
             try:
                 file.check_unchanged()
             except SourceError:
@@ -223,25 +295,28 @@ class Sender:
     def _copy(file: File, part: Path, crc32c: int) -> None:
         crc = 0
         try:
-            with file.path.open("rb") as source, part.open("wb") as target:
-                while piece := source.read(PIECE_BYTES):
-                    crc = checksum(piece, crc)
-                    target.write(piece)
+            with part.open("wb") as target:
+                for piece in file.pieces():
+                    crc = checksum(piece.data, crc)
+                    target.write(piece.data)
+        except PrecastError:
+            raise
         except OSError as error:
-            raise translate_os_error(error, "copying", file.path) from None
+            raise translate_os_error(error, "writing", part) from None
         if crc != crc32c:
-            raise changed(file.path)
+            raise changed(file)
 
     @staticmethod
-    def _link(file: File, part: Path) -> None:
-        """Give the file a second name, which the store may use up."""
+    def _link(file: File, part: Path) -> bool:
+        """Give a file a second name, which the store may use up; tell whether that is possible."""
+        path = file.path
+        if path is None:
+            return False
         try:
-            part.symlink_to(file.path.absolute())
+            part.symlink_to(path.absolute())
         except OSError:  # Windows, without the right to
-            try:
-                shutil.copyfile(file.path, part)
-            except OSError as error:
-                raise translate_os_error(error, "copying", file.path) from None
+            return False
+        return True
 
     def copy(self, place: Below, source: str, target: str, size: int, attributes: Attributes) -> None:
         """Write an object with the bytes of another one of the same store."""

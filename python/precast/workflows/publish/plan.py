@@ -228,7 +228,7 @@ def _refuse_fixed(
 
 def _item(one: SourceObject, unit: Unit, paths: Mapping[str, str], checksums: Mapping[str, int]) -> Item:
     key = _moved(one.key, unit, paths)
-    how = attributes(one.kind, encoding=one.file.encoding, generation=plain_path(key) != key)
+    how = attributes(one.kind, encoding=one.file.encoding or "", generation=plain_path(key) != key)
     return Item(one, key, checksums[one.key], how)
 
 

@@ -6,25 +6,25 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from precast.checks.infos import check_infos
 from precast.dataset.objects import attributes
-from precast.errors import DestinationExistsError, FormatError, UsageError
+from precast.errors import DestinationExistsError, FormatError
 from precast.execution.memory import peak_rss_bytes
 from precast.execution.progress import NoProgress, Progress
 from precast.execution.published.place import PublishedPlace, read_or_none
 from precast.execution.published.switching import finish_removal, switch
-from precast.execution.published.transfer import Sender, each, file_checksum
+from precast.execution.published.transfer import Sender
 from precast.findings import Finding, Severity, notice
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, JSON, ObjectKind
 from precast.precomputed.publication import COLLECTION_RECORD_KEY, CollectionRecord, CollectionState
 from precast.storage import Attributes, LocalStore, Store, open_store
 from precast.storage.below import Below
+from precast.workflows.publish.nested import refuse_nested
 from precast.workflows.publish.options import PublishOptions
 from precast.workflows.publish.plan import Comparison, DatasetPlan, plan_dataset
 from precast.workflows.publish.run import settle_doubts, stage
-from precast.workflows.publish.source import Source, SourceDataset, SourceObject, open_source_place
+from precast.workflows.publish.source import Source, SourceDataset, open_source_place, read_objects
 
 __all__ = [
     "DatasetSummary",
@@ -130,7 +130,7 @@ class _Plan:
 
 
 def plan_publication(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Store,
     destination: str | os.PathLike[str] | Store,
     options: PublishOptions | None = None,
     progress: Progress | None = None,
@@ -146,7 +146,7 @@ def plan_publication(
 
 
 def publish(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Store,
     destination: str | os.PathLike[str] | Store,
     options: PublishOptions | None = None,
     progress: Progress | None = None,
@@ -159,7 +159,7 @@ def publish(
     Parameters
     ----------
     source
-        The directory of a dataset, or of several.
+        A dataset, or several: a directory, an address (of a bucket, or of a web server), or a store.
     destination
         A directory, the address of a place that can be written, or a store.
     options
@@ -204,21 +204,24 @@ def publish(
 
 
 def _plan(
-    place: str | os.PathLike[str],
+    place: str | os.PathLike[str] | Store,
     store: Store,
     options: PublishOptions,
     progress: Progress,
     sender: Sender | None = None,
 ) -> _Plan:
-    _refuse_nested(place, store)
-    source = open_source_place(place)
+    origin = open_store(place)
+    refuse_nested(origin, store)
+    source = open_source_place(origin, options.at_once)
     _refuse_faulty(source)
     root = Below(store, "")
     record = read_record(root)
     _refuse_other_sort(source, root, record, options)
     # the destination first: what is refused is refused before hours of reading
     places = [_place(store, dataset, sender) for dataset in source.datasets]
-    checksums = _checksums(source, options, progress)
+    local = isinstance(origin, LocalStore)
+    datasets, checksums = read_objects(source.datasets, min(4, options.at_once) if local else options.at_once, progress)
+    source = replace(source, datasets=datasets)
     plans = []
     for dataset, there in zip(source.datasets, places, strict=True):
         plan = plan_dataset(dataset, there, checksums[dataset.name], overwrite=options.overwrite)
@@ -226,17 +229,9 @@ def _plan(
     return _Plan(source, store, record, tuple(plans))
 
 
-def _refuse_nested(place: str | os.PathLike[str], store: Store) -> None:
-    if not isinstance(store, LocalStore):
-        return
-    one, other = Path(place).resolve(), store.root.resolve()
-    if one == other or one in other.parents or other in one.parents:
-        raise UsageError(f"{store.root} and {place} are in one another", hint="publish to a directory beside it")
-
-
 def _refuse_faulty(source: Source) -> None:
     for dataset in source.datasets:
-        wrong = [one for one in check_infos(LocalStore(dataset.where)) if one.severity == Severity.ERROR]
+        wrong = [one for one in check_infos(dataset.store) if one.severity == Severity.ERROR]
         if wrong:
             lines = "\n".join(f"  {one.code} {one.where}: {one.message}" for one in wrong[:SHOWN])
             raise FormatError(
@@ -279,20 +274,6 @@ def _place(store: Store, dataset: SourceDataset, sender: Sender | None) -> Publi
         finish_removal(below, place.index, sender)
         place = PublishedPlace.read(below)
     return place
-
-
-def _checksums(source: Source, options: PublishOptions, progress: Progress) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {dataset.name: {} for dataset in source.datasets}
-    objects = [(dataset.name, one) for dataset in source.datasets for one in dataset.objects]
-
-    def done(item: tuple[str, SourceObject], crc: int) -> None:
-        name, one = item
-        found[name][one.key] = crc
-        progress.advance(one.file.size)
-
-    progress.phase("reading", sum(one.file.size for _, one in objects))
-    each(lambda item: file_checksum(item[1].file), objects, min(4, options.at_once), done)
-    return found
 
 
 # ---- doing it
@@ -352,6 +333,7 @@ def _summary(plan: _Plan, begun: float, *, dry_run: bool) -> PublishSummary:
     for one, told in zip(plan.datasets, datasets, strict=True):
         prefix = f"{one.source.name}/" if one.source.name else ""
         left_out += [f"{prefix}{key}" for key in one.source.left_out]
+        findings += one.source.findings
         if one.foreign:
             findings.append(
                 notice(
@@ -370,6 +352,16 @@ def _summary(plan: _Plan, begun: float, *, dry_run: bool) -> PublishSummary:
                     "--rollback leads back to the last of them; --delete removes them",
                 )
             )
+    brotli = sum(item.attributes.encoding == "br" for one in plan.datasets for item in one.items)
+    if brotli:
+        findings.append(
+            notice(
+                "PU112",
+                plan.store.url,
+                f"{brotli} objects are packed with brotli, as in the source: browsers take it over https and from "
+                "localhost alone",
+            )
+        )
     if left_out:
         findings.append(
             notice("PU102", plan.source.url, f"{len(left_out)} files belong to no dataset: {_some(left_out)}")

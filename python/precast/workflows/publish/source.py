@@ -5,21 +5,35 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from precast.checks.files import TEMPORARY, in_scale
+from precast.dataset.layout import ScaleLayout
 from precast.dataset.members import read_list, read_members
 from precast.errors import FormatError, ObjectNotFoundError, SourceError
-from precast.execution.published.transfer import File, checksum, file_checksum
+from precast.execution.progress import Progress
+from precast.execution.published.place import PublishedPlace
+from precast.execution.published.transfer import File, checksum, each, read_checksum
 from precast.execution.workdir import unfinished_work
+from precast.findings import Finding
+from precast.precomputed.chunk_names import from_folders
+from precast.precomputed.generations import plain_path
+from precast.precomputed.info import ScaleInfo, VolumeInfo
+from precast.precomputed.json_text import set_text_strings
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, LABEL_TABLE_KEY, PROVENANCE_KEY, ObjectKind, kind_of
 from precast.precomputed.paths import normal_path
+from precast.precomputed.provenance import Provenance
+from precast.precomputed.publication import GenerationIndex
 from precast.precomputed.strict_json import parse_object
-from precast.storage import LocalStore
+from precast.storage import HttpStore, LocalStore, MemoryStore, ObjectStat, Store, open_store
+from precast.storage.below import Below
 from precast.storage.encodings import SUFFIXES
+from precast.storage.opening import child_store
+from precast.workflows.publish.scales import refuse_holes
+from precast.workflows.publish.unlisted import Unlisted
 
 __all__ = [
     "LinkedInfo",
@@ -30,6 +44,7 @@ __all__ = [
     "Unit",
     "content_number",
     "open_source_place",
+    "read_objects",
 ]
 
 LINKS = ("mesh", "skeletons", "segment_properties")
@@ -43,7 +58,7 @@ Place = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class SourceObject:
-    """One object: its key in the source, its file and what it is."""
+    """One object: its key in the dataset, where its bytes are and what it is."""
 
     key: str
     file: File
@@ -97,12 +112,14 @@ class Unit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceDataset:
-    """One dataset.
+    """One dataset. Paths in it are plain: without the generations in which it may be published where it is.
 
     Attributes
     ----------
     name
         Its directory in a collection; empty if it stands alone.
+    store
+        Where it is.
     where
         What errors call it.
     info
@@ -117,9 +134,12 @@ class SourceDataset:
         The files at the top, info among them.
     left_out
         Files that belong to nothing, or are temporary.
+    findings
+        What was noticed by the way.
     """
 
     name: str
+    store: Store
     where: str
     info: str
     references: Mapping[Place, str]
@@ -127,6 +147,7 @@ class SourceDataset:
     units: tuple[Unit, ...]
     top: Mapping[str, Top]
     left_out: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
 
     @property
     def objects(self) -> Iterator[SourceObject]:
@@ -146,13 +167,20 @@ class Source:
     left_out: tuple[str, ...] = field(default=())
 
 
-def open_source_place(place: str | os.PathLike[str]) -> Source:
+def open_source_place(place: str | os.PathLike[str] | Store, threads: int) -> Source:
     """List what is at a place, and see that it is complete.
+
+    Parameters
+    ----------
+    place
+        A directory, the address of a place, or a store.
+    threads
+        Requests at once, where everything has to be asked for.
 
     Raises
     ------
     UsageError
-        If it is not a directory.
+        If what is there cannot be known.
     ObjectNotFoundError
         If there is no dataset.
     SourceError
@@ -160,42 +188,56 @@ def open_source_place(place: str | os.PathLike[str]) -> Source:
     FormatError
         If an info, or what it names, is missing or cannot be understood.
     """
-    root = Path(place)
-    store = LocalStore(root)
-    if not root.is_dir():
+    store = open_store(place)
+    if isinstance(store, LocalStore) and not store.root.is_dir():
         raise ObjectNotFoundError(
-            f"{root} is not a directory", hint="give a dataset or a collection on this machine", where=str(root)
+            f"{store.root} is not a directory", hint="give a dataset or a collection", where=store.url
         )
-    _refuse_unfinished(root)
+    _refuse_unfinished(store)
     if _has(store, INFO_KEY):
-        return Source(store.url, (_dataset(root, ""),), None, True)
+        return Source(store.url, (_dataset(store, "", threads),), None, True)
     listed = read_list(store)
-    members = [member.name for member in read_members(store)]
-    names: Sequence[str] = members
+    names: Sequence[str] = [layer.name for layer in listed.valid().layers] if listed is not None else []
+    if isinstance(store, HttpStore):
+        members = [name for name in names if _has(store, f"{name}/{INFO_KEY}")]
+    elif isinstance(store, MemoryStore):
+        keys = [stat.key for stat in store.list()]
+        members = [key.partition("/")[0] for key in keys if key.partition("/")[2] == INFO_KEY]
+    else:
+        members = [member.name for member in read_members(store)]
     if listed is not None:
-        names = [layer.name for layer in listed.valid().layers]
         missing = [name for name in names if name not in members]
         if missing:
+            where = f"{store.url}/{COLLECTION_KEY}"
             raise FormatError(
-                f"{root / COLLECTION_KEY} lists {', '.join(missing)}, where there is no dataset",
+                f"{where} lists {', '.join(missing)}, where there is no dataset",
                 hint="make it, or take it out of the list",
-                where=str(root / COLLECTION_KEY),
+                where=where,
             )
+    else:
+        names = members
     if not names:
         raise ObjectNotFoundError(
-            f"{root} is not a precomputed dataset: it has no info file",
-            hint="give the directory that holds the info file, or one whose directories do",
-            where=str(root),
+            f"{store.url} is not a precomputed dataset: it has no info file",
+            hint=f"give the address of one dataset, or of a {COLLECTION_KEY}: web servers do not list directories"
+            if isinstance(store, HttpStore)
+            else "give the directory that holds the info file, or one whose directories do",
+            where=store.url,
         )
-    for name in names:
-        _refuse_unfinished(root / name)
-    datasets = tuple(_dataset(root / name, name) for name in names)
+    children = {name: _child(store, name) for name in names}
+    for child in children.values():
+        _refuse_unfinished(child)
+    datasets = tuple(_dataset(child, name, threads) for name, child in children.items())
     text = store.read(COLLECTION_KEY).decode() if listed is not None else None
     others = [name for name in members if name not in names]
     return Source(store.url, datasets, text, False, tuple(f"{name}/" for name in others))
 
 
-def _has(store: LocalStore, key: str) -> bool:
+def _child(store: Store, name: str) -> Store:
+    return Below(store, name) if isinstance(store, MemoryStore) else child_store(store, name)
+
+
+def _has(store: Store, key: str) -> bool:
     try:
         store.stat(key)
     except ObjectNotFoundError:
@@ -203,21 +245,22 @@ def _has(store: LocalStore, key: str) -> bool:
     return True
 
 
-def _refuse_unfinished(root: Path) -> None:
-    for work in unfinished_work(root):
+def _refuse_unfinished(store: Store) -> None:
+    if not isinstance(store, LocalStore):
+        return
+    for work in unfinished_work(store.root):
         raise SourceError(
-            f"{root} is not finished: work on it is going on, or was interrupted",
+            f"{store.root} is not finished: work on it is going on, or was interrupted",
             hint=f"run the command that makes it again, to its end; its state is in {work}",
-            where=str(root),
+            where=store.url,
         )
 
 
 # ---- one dataset
 
 
-def _dataset(root: Path, name: str) -> SourceDataset:
-    store = LocalStore(root)
-    where = str(root / INFO_KEY)
+def _dataset(store: Store, name: str, threads: int) -> SourceDataset:
+    where = f"{store.url}/{INFO_KEY}"
     data = store.read(INFO_KEY)
     value = parse_object(data, where)
     text = data.decode(json.detect_encoding(data))
@@ -225,9 +268,25 @@ def _dataset(root: Path, name: str) -> SourceDataset:
     movable = bool(references)
     if not references and value.get("@type") != "neuroglancer_segment_properties":
         kinds = {"": str(value.get("@type"))}
-    files, left_out = _files(root)
     parts = _Parts(store, kinds, where)
     parts.follow()
+    scales = _scales(data, store)
+    findings: list[Finding] = []
+    if isinstance(store, HttpStore):
+        if "scales" in value and len(scales) != len([one for one in kinds.values() if one == "scale"]):
+            VolumeInfo.from_bytes(data, where=where, any_encoding=True)  # says why the scales cannot be understood
+        asked = Unlisted(store, value, kinds, parts.infos, scales, threads)
+        stats: Iterable[ObjectStat] = asked.find()
+        findings = asked.findings
+    else:
+        stats = (stat for stat in store.list() if not any(part.startswith(".") for part in stat.key.split("/")))
+    files, left_out = _files(store, stats)
+    former = _trust(store, files)
+    chunks = _chunk_keys(store, scales, files)
+    record = _provenance(store, files)
+    for path, scale in scales.items():
+        there = [ObjectStat(key=chunks.get(key) or key, size=files[key].size) for key in _under(files, path)]
+        refuse_holes(store, replace(scale, key=path), record.scale(scale.key), there)
     groups = parts.groups()
     objects: dict[int, list[SourceObject]] = {number: [] for number in range(len(groups))}
     top: dict[str, Top] = {INFO_KEY: Top(INFO_KEY, len(data), checksum(data), data, None)}
@@ -238,9 +297,11 @@ def _dataset(root: Path, name: str) -> SourceDataset:
             continue
         if key in parts.linked:
             continue
-        found = parts.object(key, file)
+        flat = chunks.get(key, key)
+        found = parts.object(flat, file) if flat is not None else None
         if found is None:
-            left_out.append(key)
+            if key not in former:
+                left_out.append(key)
         else:
             number = next(number for number, group in enumerate(groups) if found[0] in group)
             objects[number].append(found[1])
@@ -253,23 +314,137 @@ def _dataset(root: Path, name: str) -> SourceDataset:
         for number, group in enumerate(groups)
     )
     parts.refuse_missing(units)
-    return SourceDataset(
+    dataset = SourceDataset(
         name=name,
-        where=str(root),
+        store=store,
+        where=store.url,
         info=text,
         references=references,
         movable=movable,
         units=units,
         top=top,
         left_out=tuple(left_out),
+        findings=tuple(findings),
     )
+    return _without_generations(dataset)
 
 
-def _top(store: LocalStore, key: str, file: File) -> Top:
-    if file.encoding or key == PROVENANCE_KEY:
+def _top(store: Store, key: str, file: File) -> Top:
+    if file.encoding != "" or key == PROVENANCE_KEY:
         data = store.read(key)
         return Top(key, len(data), checksum(data), data, None)
-    return Top(key, file.size, file_checksum(file), None, file)
+    file, crc = read_checksum(file)
+    return Top(key, file.size, crc, None, file)
+
+
+def _scales(data: bytes, store: Store) -> dict[str, ScaleInfo]:
+    """Return the scales of a volume by their directories; none if its info is wrong, which is told later."""
+    try:
+        info = VolumeInfo.from_bytes(data, where=f"{store.url}/{INFO_KEY}", any_encoding=True)
+    except FormatError:
+        return {}
+    return {normal_path(scale.key): scale for scale in info.scales}
+
+
+def _provenance(store: Store, files: Mapping[str, File]) -> Provenance:
+    return Provenance.parse(store.read(PROVENANCE_KEY)) if PROVENANCE_KEY in files else Provenance()
+
+
+def _under(files: Mapping[str, File], path: str) -> Iterator[str]:
+    return (key for key in files if key.startswith(f"{path}/"))
+
+
+def _chunk_keys(store: Store, scales: Mapping[str, ScaleInfo], files: Mapping[str, File]) -> dict[str, str | None]:
+    """Return the keys by which viewers ask for chunks that lie in a folder per axis; None for those nobody reads.
+
+    Raises
+    ------
+    FormatError
+        If nothing of a scale is there, and nothing says that it is empty.
+    """
+    found: dict[str, str | None] = {}
+    for path, scale in scales.items():
+        if isinstance(store, HttpStore):
+            if not any(True for _ in _under(files, path)):
+                record = _provenance(store, files).scale(scale.key)
+                if record is None or record.stored_chunks != 0:
+                    raise FormatError(
+                        f"{store.url}/{path}: the server sends not one chunk of this scale",
+                        hint="see that the dataset there is whole; chunks in a folder per axis, which viewers do not "
+                        "ask for, have to be copied from where they can be listed",
+                        where=path,
+                    )
+            continue
+        nested = ScaleLayout(store, replace(scale, key=path)).in_folders()
+        if scale.sharding is not None:
+            continue
+        for key in _under(files, path):
+            name, in_folders = from_folders(key.removeprefix(f"{path}/"))
+            if in_folders and scale.cell_of(name) is not None:
+                flat = f"{path}/{name}"
+                found[key] = flat if nested and flat not in files else None
+    return found
+
+
+def _trust(store: Store, files: dict[str, File]) -> frozenset[str]:
+    """Enter the checksums that a publication here wrote down; return all that was ever published here.
+
+    They are those of objects that the store still calls what it called them when they had been sent.
+    """
+    if isinstance(store, HttpStore):
+        return frozenset()
+    place = PublishedPlace.read(Below(store, ""))
+    if place.index == GenerationIndex():
+        return frozenset()
+    for manifest in place.manifests.values():
+        for one in manifest.objects:
+            file = files.get(one.key)
+            if file is not None and one.etag and (one.etag, one.size) == (file.etag, file.size):
+                files[one.key] = replace(file, encoding=one.headers.encoding, known=one.crc32c)
+    return place.known
+
+
+def _without_generations(dataset: SourceDataset) -> SourceDataset:
+    """Return the dataset as if it lay under plain paths, unless two of its directories would then be one."""
+    paths = [path for unit in dataset.units for path in unit.paths]
+    plain = {path: plain_path(path) for path in paths}
+    if all(path == one for path, one in plain.items()):
+        return dataset
+    inside = {(a, b) for a in paths for b in paths if a != b and b.startswith(f"{a}/")}
+    after = {(a, b) for a in paths for b in paths if a != b and f"{plain[b]}/".startswith(f"{plain[a]}/")}
+    if inside != after:
+        return dataset
+
+    def moved(key: str, unit: Unit) -> str:
+        path = max((path for path in unit.paths if key.startswith(f"{path}/")), key=len)
+        return plain[path] + key[len(path) :]
+
+    def relinked(one: LinkedInfo) -> LinkedInfo:
+        part, target = plain[one.part], plain[one.target]
+        if posixpath.relpath(target, part) == posixpath.relpath(one.target, one.part):
+            return replace(one, part=part, target=target)
+        link = posixpath.relpath(target, part)
+        text = set_text_strings(one.text, {("segment_properties",): link}, where=f"{dataset.where}/{one.key}")
+        return LinkedInfo(part, text, checksum(text.encode()), target)
+
+    units = tuple(
+        Unit(
+            tuple(plain[path] for path in unit.paths),
+            tuple(replace(one, key=moved(one.key, unit)) for one in unit.objects),
+            tuple(relinked(one) for one in unit.linked),
+        )
+        for unit in dataset.units
+    )
+    changes = {place: plain[path] for place, path in dataset.references.items() if plain[path] != path}
+    info = set_text_strings(dataset.info, changes, where=dataset.where)
+    data = info.encode()
+    return replace(
+        dataset,
+        info=info,
+        references={place: plain[path] for place, path in dataset.references.items()},
+        units=units,
+        top={**dataset.top, INFO_KEY: Top(INFO_KEY, len(data), checksum(data), data, None)},
+    )
 
 
 def _references(value: Mapping[str, Any], where: str) -> tuple[dict[Place, str], dict[str, str]]:
@@ -306,20 +481,17 @@ def _references(value: Mapping[str, Any], where: str) -> tuple[dict[Place, str],
     return references, kinds
 
 
-def _files(root: Path) -> tuple[dict[str, File], list[str]]:
-    """Return all files by key, plain before packed; and those of which there is another form."""
+def _files(store: Store, stats: Iterable[ObjectStat]) -> tuple[dict[str, File], list[str]]:
+    """Return all objects by key, plain before packed; and those of which there is another form."""
     files: dict[str, File] = {}
     double = []
-    for stat in LocalStore(root).list():
-        name = stat.key.replace(":", "%3A") if os.name == "nt" else stat.key
-        encoding = stat.encoding or ""
-        suffix = SUFFIXES.get(encoding, "")
-        file = File.of(root / f"{name}{suffix}", encoding=encoding)
+    for stat in stats:
+        file = File.of(store, stat)
         other = files.get(stat.key)
         if other is not None:  # the form that readers get first is the one that counts
             order = ("", *SUFFIXES)
-            file, lost = sorted((file, other), key=lambda one: order.index(one.encoding))
-            double.append(f"{stat.key}{SUFFIXES[lost.encoding]}")
+            file, lost = sorted((file, other), key=lambda one: order.index(one.encoding or ""))
+            double.append(f"{stat.key}{SUFFIXES[lost.encoding or '']}")
         files[stat.key] = file
     return files, double
 
@@ -327,28 +499,32 @@ def _files(root: Path) -> tuple[dict[str, File], list[str]]:
 class _Parts:
     """The directories of a dataset, what is in them, and which of them belong together."""
 
-    def __init__(self, store: LocalStore, kinds: dict[str, str], where: str) -> None:
+    def __init__(self, store: Store, kinds: dict[str, str], where: str) -> None:
         self.store = store
         self.kinds = kinds
         self.where = where
         self.multires: set[str] = set()
         self.linked: dict[str, LinkedInfo] = {}
+        self.infos: dict[str, dict[str, Any]] = {}
 
     def follow(self) -> None:
         """Read the infos of parts: they may name directories too."""
-        queue = [path for path, kind in self.kinds.items() if kind != "scale" and path]
+        queue = [path for path, kind in self.kinds.items() if kind not in ("scale", "annotations") and path]
+        queue += [""] if "" in self.kinds else []
         while queue:
             path = queue.pop()
-            where = f"{self.store.url}/{path}/{INFO_KEY}"
+            key = f"{path}/{INFO_KEY}" if path else INFO_KEY
+            where = f"{self.store.url}/{key}"
             try:
-                data = self.store.read(f"{path}/{INFO_KEY}")
+                data = self.store.read(key)
                 value = parse_object(data, where)
             except ObjectNotFoundError:
                 continue
+            self.infos[path] = value
             if value.get("@type") == MULTIRES:
                 self.multires.add(path)
             link = value.get("segment_properties")
-            if not isinstance(link, str):
+            if not path or not isinstance(link, str):
                 continue
             target = normal_path(f"{path}/{link}")
             if not target or target.startswith("."):
@@ -363,8 +539,6 @@ class _Parts:
             if not target.startswith(f"{path}/"):
                 text = data.decode(json.detect_encoding(data))
                 self.linked[f"{path}/{INFO_KEY}"] = LinkedInfo(path, text, checksum(data), target)
-        if "" in self.kinds and self.kinds[""] == MULTIRES:
-            self.multires.add("")
 
     def groups(self) -> list[list[str]]:
         """Return the directories, those together that lie in each other."""
@@ -393,14 +567,9 @@ class _Parts:
                 kind = ObjectKind.CHUNK
             elif path in self.multires:
                 kind = ObjectKind.MESH_FRAGMENTS
-        if file.encoding and not kind.rule.whole:
-            raise FormatError(
-                f"{file.path} is packed as {file.encoding}, but viewers read it by ranges, which a packed object does "
-                "not have",
-                hint="unpack it and publish again",
-                where=key,
-            )
-        return path, SourceObject(key, file, kind)
+        one = SourceObject(key, file, kind)
+        _refuse_packed(one)
+        return path, one
 
     def refuse_missing(self, units: Sequence[Unit]) -> None:
         """See that something is in every directory; scales may be all background, but not all of them."""
@@ -419,6 +588,52 @@ class _Parts:
                 hint="make the dataset again; precast check says what is missing",
                 where=self.where,
             )
+
+
+def _refuse_packed(one: SourceObject) -> None:
+    if one.file.encoding and not one.kind.rule.whole:
+        raise FormatError(
+            f"{one.file.where} is packed as {one.file.encoding}, but viewers read it by ranges, which a packed object "
+            "does not have",
+            hint="unpack it and publish again",
+            where=one.key,
+        )
+
+
+def read_objects(
+    datasets: Sequence[SourceDataset], threads: int, progress: Progress
+) -> tuple[tuple[SourceDataset, ...], dict[str, dict[str, int]]]:
+    """Return the datasets with what only reading their objects tells, and the checksums of those, by dataset and key.
+
+    What a publication has written down, and has not changed since, is not read.
+
+    Raises
+    ------
+    SourceError
+        If an object was written since it was listed.
+    FormatError
+        If one is packed that must not be.
+    """
+    checksums: dict[str, dict[str, int]] = {dataset.name: {} for dataset in datasets}
+    files: dict[tuple[str, str], File] = {}
+    objects = [(dataset.name, one) for dataset in datasets for one in dataset.objects]
+
+    def done(item: tuple[str, SourceObject], result: tuple[File, int]) -> None:
+        name, one = item
+        file, checksums[name][one.key] = result
+        if file != one.file:
+            _refuse_packed(replace(one, file=file))
+        files[name, one.key] = file
+        progress.advance(one.file.size)
+
+    progress.phase("reading", sum(one.file.size for _, one in objects))
+    each(lambda item: read_checksum(item[1].file), objects, threads, done)
+
+    def read(dataset: SourceDataset, unit: Unit) -> Unit:
+        return replace(unit, objects=tuple(replace(one, file=files[dataset.name, one.key]) for one in unit.objects))
+
+    found = (replace(one, units=tuple(read(one, unit) for unit in one.units)) for one in datasets)
+    return tuple(found), checksums
 
 
 def content_number(dataset: SourceDataset, checksums: Mapping[str, int]) -> str:
