@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from precast.surfaces import Mesh, SurfaceMap, extract_surface
     from precast.workflows.build import BuildOptions, BuildSummary, build
     from precast.workflows.publish import PublishOptions, PublishSummary, plan_publication, publish
+    from precast.workflows.removing import RemovalSummary, plan_remove, remove
 
 __all__ = [
     "Box",
@@ -60,6 +61,7 @@ __all__ = [
     "PropertiesSummary",
     "PublishOptions",
     "PublishSummary",
+    "RemovalSummary",
     "Report",
     "SampleOptions",
     "Scale",
@@ -91,8 +93,10 @@ __all__ = [
     "plan_meshing",
     "plan_properties",
     "plan_publication",
+    "plan_remove",
     "properties",
     "publish",
+    "remove",
     "sample",
     "serve",
     "snapshot",
@@ -157,6 +161,9 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "PublishSummary": ("precast.workflows.publish", "PublishSummary"),
     "plan_publication": ("precast.workflows.publish", "plan_publication"),
     "publish": ("precast.workflows.publish", "publish"),
+    "RemovalSummary": ("precast.workflows.removing", "RemovalSummary"),
+    "plan_remove": ("precast.workflows.removing", "plan_remove"),
+    "remove": ("precast.workflows.removing", "remove"),
     "build": ("precast.workflows.build", "build"),
     "diff": ("precast.checks", "diff"),
 }
