@@ -330,10 +330,10 @@ def _dataset(store: Store, name: str, threads: int) -> SourceDataset:
 
 
 def _top(store: Store, key: str, file: File) -> Top:
-    if file.encoding != "" or key == PROVENANCE_KEY:
+    file, crc = read_checksum(file)
+    if file.encoding or key == PROVENANCE_KEY:
         data = store.read(key)
         return Top(key, len(data), checksum(data), data, None)
-    file, crc = read_checksum(file)
     return Top(key, file.size, crc, None, file)
 
 
