@@ -80,6 +80,7 @@ NOTICES: dict[str, tuple[Severity, str]] = {
     "PU111": (_WARNING, "a web server was asked for the meshes or skeletons of the objects with properties alone"),
     "PU112": (_WARNING, "objects are packed with brotli, which browsers take over https and from localhost alone"),
     "PU113": (_INFO, "a spatial index of cloud-volume is not copied from a web server"),
+    "PU114": (_INFO, "a part is not put into shards, and published as it is"),
     "PV101": (_WARNING, "no objects are selected, because none, or no sizes, could be found"),
     "PV102": (_WARNING, "no contrast could be found for an image"),
     "PV103": (_WARNING, "the position is outside the data"),

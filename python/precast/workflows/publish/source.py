@@ -16,7 +16,7 @@ from precast.dataset.members import read_list, read_members
 from precast.errors import FormatError, ObjectNotFoundError, SourceError
 from precast.execution.progress import Progress
 from precast.execution.published.place import PublishedPlace
-from precast.execution.published.transfer import File, checksum, each, read_checksum
+from precast.execution.published.transfer import File, Made, Sendable, checksum, each
 from precast.execution.workdir import unfinished_work
 from precast.findings import Finding
 from precast.precomputed.chunk_names import from_folders
@@ -61,7 +61,7 @@ class SourceObject:
     """One object: its key in the dataset, where its bytes are and what it is."""
 
     key: str
-    file: File
+    file: Sendable
     kind: ObjectKind
 
 
@@ -330,7 +330,7 @@ def _dataset(store: Store, name: str, threads: int) -> SourceDataset:
 
 
 def _top(store: Store, key: str, file: File) -> Top:
-    file, crc = read_checksum(file)
+    file, crc = file.read()
     if file.encoding or key == PROVENANCE_KEY:
         data = store.read(key)
         return Top(key, len(data), checksum(data), data, None)
@@ -592,12 +592,16 @@ class _Parts:
 
 def _refuse_packed(one: SourceObject) -> None:
     if one.file.encoding and not one.kind.rule.whole:
-        raise FormatError(
-            f"{one.file.where} is packed as {one.file.encoding}, but viewers read it by ranges, which a packed object "
-            "does not have",
-            hint="unpack it and publish again",
-            where=one.key,
-        )
+        raise packed(one.file, one.file.encoding)
+
+
+def packed(file: Sendable, encoding: str) -> FormatError:
+    """Return the error about an object that is packed and must not be."""
+    return FormatError(
+        f"{file.where} is packed as {encoding}, but viewers read it by ranges, which a packed object does not have",
+        hint="unpack it and publish again",
+        where=file.where,
+    )
 
 
 def read_objects(
@@ -615,10 +619,13 @@ def read_objects(
         If one is packed that must not be.
     """
     checksums: dict[str, dict[str, int]] = {dataset.name: {} for dataset in datasets}
-    files: dict[tuple[str, str], File] = {}
+    files: dict[tuple[str, str], Sendable] = {}
     objects = [(dataset.name, one) for dataset in datasets for one in dataset.objects]
 
-    def done(item: tuple[str, SourceObject], result: tuple[File, int]) -> None:
+    def read_one(item: tuple[str, SourceObject]) -> tuple[Sendable, int]:
+        return item[1].file.read()
+
+    def done(item: tuple[str, SourceObject], result: tuple[Sendable, int]) -> None:
         name, one = item
         file, checksums[name][one.key] = result
         if file != one.file:
@@ -627,7 +634,9 @@ def read_objects(
         progress.advance(one.file.size)
 
     progress.phase("reading", sum(one.file.size for _, one in objects))
-    each(lambda item: read_checksum(item[1].file), objects, threads, done)
+    each(read_one, (item for item in objects if not isinstance(item[1].file, Made)), threads, done)
+    # one after the other: each reads with all threads, and takes room on the disk
+    each(read_one, (item for item in objects if isinstance(item[1].file, Made)), 1, done)
 
     def read(dataset: SourceDataset, unit: Unit) -> Unit:
         return replace(unit, objects=tuple(replace(one, file=files[dataset.name, one.key]) for one in unit.objects))
