@@ -15,11 +15,13 @@ import pytest
 from imagecodecs import brotli_encode
 
 import precast
+import web_server
 from buckets import Place, forget_credentials, new_place, upload
 from oracles import read_tensorstore
 from precast.cli.main import run as main
 from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError, SourceError, UsageError
 from precast.execution.published import transfer
+from precast.hosting.configurations import HostingOptions, configure_hosting
 from precast.precomputed.collection import Collection, CollectionLayer
 from precast.storage import Attributes, CloudStore, LocalStore, MemoryStore, StoreOptions
 from precast.storage.base import StoredBytes
@@ -394,6 +396,28 @@ def test_from_a_web_server(tmp_path: Path, site: Script, how: dict[str, Any], *,
     assert encodings == {stat.key: stat.encoding for stat in LocalStore(source).list()}
     # again: nothing has changed
     assert publish(site.url, target).datasets[0].state == "unchanged"
+
+
+@pytest.mark.parametrize("server", ["nginx", "apache", "caddy"])
+def test_from_a_real_web_server(server: str, tmp_path: Path) -> None:
+    """One that packs whatever it can, and sends ``X.gz`` for ``X``."""
+    web_server.need_server(server)
+    root = tmp_path / "srv"
+    with_properties(root / "lab" / "single", unsharded=True)
+    meshed(root / "lab" / "shards", unsharded=True)
+    layers = tuple(CollectionLayer(name=name, kind="segmentation") for name in ("single", "shards"))
+    (root / "lab" / "precast.json").write_bytes(Collection(layers=layers).to_bytes())
+    port = web_server.free_port()
+    options = HostingOptions(url=f"http://localhost:{port}/lab/", root=root)
+    text = configure_hosting(server, root / "lab", options).text
+    target = MemoryStore()
+    with web_server.running(server, tmp_path / "run", text, port):
+        publish(f"http://localhost:{port}/lab", target)
+        assert publish(f"http://localhost:{port}/lab", target).datasets[0].state == "unchanged"
+    found = {key: value for key, value in contents(target).items() if "/." not in key}
+    assert found == contents(LocalStore(root / "lab"))
+    encodings = {key: target.attributes(key).encoding for key in found}
+    assert encodings == {stat.key: stat.encoding for stat in LocalStore(root / "lab").list()}
 
 
 def test_large_objects_of_a_web_server_are_read_in_ranges(

@@ -15,7 +15,7 @@ from precast.dataset.layout import ScaleLayout
 from precast.dataset.members import read_list, read_members
 from precast.errors import FormatError, ObjectNotFoundError, SourceError
 from precast.execution.progress import Progress
-from precast.execution.published.place import PublishedPlace
+from precast.execution.published.place import known_keys, read_generations
 from precast.execution.published.transfer import File, Made, Sendable, checksum, each
 from precast.execution.workdir import unfinished_work
 from precast.findings import Finding
@@ -26,7 +26,6 @@ from precast.precomputed.json_text import set_text_strings
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, LABEL_TABLE_KEY, PROVENANCE_KEY, ObjectKind, kind_of
 from precast.precomputed.paths import normal_path
 from precast.precomputed.provenance import Provenance
-from precast.precomputed.publication import GenerationIndex
 from precast.precomputed.strict_json import parse_object
 from precast.storage import HttpStore, LocalStore, MemoryStore, ObjectStat, Store, open_store
 from precast.storage.below import Below
@@ -393,15 +392,13 @@ def _trust(store: Store, files: dict[str, File]) -> frozenset[str]:
     """
     if isinstance(store, HttpStore):
         return frozenset()
-    place = PublishedPlace.read(Below(store, ""))
-    if place.index == GenerationIndex():
-        return frozenset()
-    for manifest in place.manifests.values():
+    _, manifests = read_generations(Below(store, ""))
+    for manifest in manifests.values():
         for one in manifest.objects:
             file = files.get(one.key)
             if file is not None and one.etag and (one.etag, one.size) == (file.etag, file.size):
                 files[one.key] = replace(file, encoding=one.headers.encoding, known=one.crc32c)
-    return place.known
+    return known_keys(manifests)
 
 
 def _without_generations(dataset: SourceDataset) -> SourceDataset:
