@@ -252,7 +252,7 @@ def with_shardings(text: str, places: Mapping[Place, ShardingSpec], where: str) 
     >>> spec = ShardingSpec(preshift_bits=0, minishard_bits=1, shard_bits=2)
     >>> text = with_shardings('{"scales": [{"key": "a", "size": 4.60}]}', {("scales", 0, "key"): spec}, "info")
     >>> text[:45], text[-17:]
-    ('{"scales": [{"key": "a", "sharding": {"@type"', '}, "size": 4.60}]}'[1:])
+    ('{"scales": [{"key": "a", "sharding": {"@type"', ', "size": 4.60}]}')
     """
     value: Any = json.loads(text)
     parents: dict[Place, Any] = {}
