@@ -51,6 +51,20 @@ class StoreContract:
         assert store.stat("chunk").size == len(gzip.compress(b"voxels" * 100))
         assert [stat.key for stat in store.list()] == ["chunk"]
 
+    def test_stored_bytes_are_as_they_were_written(self, store) -> None:
+        packed = gzip.compress(b"voxels" * 100)
+        store.write("chunk", packed, GZIPPED)
+        store.write("a.shard", bytes(range(100)), PLAIN)
+        found = store.read_stored("chunk")
+        assert (found.data, found.encoding, found.etag) == (packed, "gzip", store.stat("chunk").etag)
+        found = store.read_stored("chunk", 3, 9)
+        assert (found.data, found.encoding) == (packed[3:9], "gzip")
+        found = store.read_stored("a.shard", 95, 200)
+        assert (found.data, found.encoding) == (bytes(range(95, 100)), "")
+        assert store.read_stored("a.shard", 100, 200).data == b""
+        with pytest.raises(ObjectNotFoundError):
+            store.read_stored("nothing")
+
     def test_writing_leaves_no_other_form_behind(self, store, tmp_path) -> None:
         for data, how in ((gzip.compress(b"one"), GZIPPED), (b"two", PLAIN), (gzip.compress(b"three"), GZIPPED)):
             store.write("chunk", data, how)

@@ -176,7 +176,7 @@ def test_both_names(place: Place, folder: Path) -> None:
     put(place, other, gzip.compress(b"something else"))
     done = fix_headers(place.store("p"))
     assert (done.repaired, done.copies) == (0, 1)
-    assert [finding.code for finding in done.findings] == ["PU111"]
+    assert [finding.code for finding in done.findings] == ["PU121"]
     with pytest.raises(place.client.exceptions.ClientError):
         place.head(f"p/{same}")
     assert gzip.decompress(place.bytes(f"p/{other}")) == b"something else"
@@ -187,7 +187,7 @@ def test_other_objects_are_left_alone(place: Place, folder: Path) -> None:
     put(place, "notes/readme.gz", gzip.compress(b"hello"), ContentType="text/plain")
     put(place, "em/notes.txt", b"hello", ContentType="text/plain")
     done = fix_headers(place.store("p"))
-    assert [finding.code for finding in done.findings] == ["PU110"]
+    assert [finding.code for finding in done.findings] == ["PU120"]
     assert gzip.decompress(place.bytes("p/notes/readme.gz")) == b"hello"
     assert place.head("p/em/notes.txt")["ContentType"] == "text/plain"
 

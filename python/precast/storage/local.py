@@ -188,4 +188,5 @@ def _form(plain: Path, encoding: str) -> Path:
 
 
 def _etag(status: os.stat_result) -> str:
-    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
+    inode = 0 if os.name == "nt" else status.st_ino  # listings of Windows do not have it
+    return f"{inode:x}-{status.st_mtime_ns:x}-{status.st_size:x}"

@@ -518,16 +518,16 @@ def _findings(
     others = [key for key in listed if key not in known]
     if others:
         found.append(
-            notice("PU110", url, f"{len(others)} objects belong to no dataset, and are left alone: {_some(others)}")
+            notice("PU120", url, f"{len(others)} objects belong to no dataset, and are left alone: {_some(others)}")
         )
     if taken:
         text = f"{len(taken)} objects are there under their own name too, which is what readers get: {_some(taken)}"
-        found.append(notice("PU111", url, text, "compare them, and remove what is not wanted"))
+        found.append(notice("PU121", url, text, "compare them, and remove what is not wanted"))
     if damaged:
         text = (
             f"{len(damaged)} objects are packed in a way that precast cannot undo, and are left alone: {_some(damaged)}"
         )
-        found.append(notice("PU112", url, text, "upload them again from their source"))
+        found.append(notice("PU122", url, text, "upload them again from their source"))
     return tuple(found)
 
 

@@ -18,7 +18,17 @@ from precast.precomputed.publication import (
 from precast.storage import Attributes, ObjectStat, Store
 from precast.storage.below import Below
 
-__all__ = ["SIDES", "PublishedPlace", "is_published", "listing", "read_or_none", "write_index", "write_manifest"]
+__all__ = [
+    "SIDES",
+    "PublishedPlace",
+    "is_published",
+    "known_keys",
+    "listing",
+    "read_generations",
+    "read_or_none",
+    "write_index",
+    "write_manifest",
+]
 
 SIDES = (PROVENANCE_KEY, LABEL_TABLE_KEY)
 """Files at the top that go with the info, and that viewers do not read."""
@@ -32,6 +42,32 @@ def read_or_none(store: Below, key: str) -> bytes | None:
         return store.read(key)
     except ObjectNotFoundError:
         return None
+
+
+def read_generations(store: Below) -> tuple[GenerationIndex, dict[str, Manifest]]:
+    """Return which generations of a dataset are at a place, and what is in those whose list is there.
+
+    Raises
+    ------
+    FormatError
+        If it cannot be understood.
+    """
+    data = read_or_none(store, INDEX_KEY)
+    where = f"{store.url}/{INDEX_KEY}"
+    index = GenerationIndex() if data is None else GenerationIndex.from_bytes(data, where=where)
+    manifests = {}
+    for generation in index.all:
+        text = read_or_none(store, manifest_key(generation))
+        if text is not None:
+            where = f"{store.url}/{manifest_key(generation)}"
+            manifests[generation] = Manifest.from_bytes(text, where=where)
+    return index, manifests
+
+
+def known_keys(manifests: Mapping[str, Manifest]) -> frozenset[str]:
+    """Return the keys of all objects of some generations."""
+    keys = {one.key for manifest in manifests.values() for one in manifest.objects}
+    return frozenset(keys | {name for manifest in manifests.values() for name in manifest.top})
 
 
 def listing(store: Below) -> dict[str, ObjectStat]:
@@ -96,15 +132,7 @@ class PublishedPlace:
         AccessDeniedError, StorageError
             If it cannot be read or listed.
         """
-        data = read_or_none(store, INDEX_KEY)
-        where = f"{store.url}/{INDEX_KEY}"
-        index = GenerationIndex() if data is None else GenerationIndex.from_bytes(data, where=where)
-        manifests = {}
-        for generation in index.all:
-            text = read_or_none(store, manifest_key(generation))
-            if text is not None:
-                where = f"{store.url}/{manifest_key(generation)}"
-                manifests[generation] = Manifest.from_bytes(text, where=where)
+        index, manifests = read_generations(store)
         return cls(store, index, manifests, listing(store), read_or_none(store, INFO_KEY))
 
     @property
@@ -127,8 +155,7 @@ class PublishedPlace:
     @property
     def known(self) -> frozenset[str]:
         """Keys that were published here."""
-        keys = {one.key for manifest in self.manifests.values() for one in manifest.objects}
-        return frozenset(keys | {name for manifest in self.manifests.values() for name in manifest.top})
+        return known_keys(self.manifests)
 
     @property
     def foreign(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from precast.storage import Attributes, HttpStore, LocalStore, ObjectStat, Store
 from precast.storage.base import StoredBytes, translate_os_error
 from precast.storage.below import Below
 
-__all__ = ["File", "Sender", "checksum", "each", "inflated_checksum", "read_checksum", "stored_checksum"]
+__all__ = ["File", "Held", "Made", "Sendable", "Sender", "checksum", "each", "inflated_checksum", "stored_checksum"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -129,8 +129,31 @@ class File:
                 raise changed(self)
             yield piece
 
+    def read(self) -> tuple[File, int]:
+        """Return it with what only reading it tells, and the CRC-32C of its bytes as they are stored.
 
-def changed(file: File) -> SourceError:
+        Raises
+        ------
+        SourceError
+            If it was written since it was listed.
+        """
+        if self.known is not None and self.encoding is not None:
+            return self, self.known
+        if self.size <= PIECE_BYTES:
+            stored = self.whole()
+            crc = checksum(stored.data)
+            return replace(self, size=len(stored.data), encoding=stored.encoding, known=crc), crc
+        crc, encodings = 0, set()
+        for piece in self.pieces():
+            crc = checksum(piece.data, crc)
+            encodings.add(piece.encoding)
+        if len(encodings) != 1 or (self.encoding is not None and self.encoding not in encodings):
+            raise changed(self)
+        self.check_unchanged()
+        return replace(self, encoding=encodings.pop(), known=crc), crc
+
+
+def changed(file: Sendable) -> SourceError:
     """Return the error about a source that is being written."""
     return SourceError(
         f"{file.where} was changed while it was being published",
@@ -144,33 +167,81 @@ def checksum(data: bytes, before: int = 0) -> int:
     return int(google_crc32c.extend(before, data))
 
 
-def read_checksum(file: File) -> tuple[File, int]:
-    """Return an object with what only reading it tells, and the CRC-32C of its bytes as they are stored.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An object that is made of the source, and in memory."""
 
-    Raises
-    ------
-    SourceError
-        If it was written since it was listed.
+    where: str
+    data: bytes
+    encoding: str = ""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self.data)
+
+    def read(self) -> tuple[Held, int]:
+        """Return it, and the CRC-32C of its bytes."""
+        return self, checksum(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A large object that is made of the source, the same bytes every time, whenever it is needed.
+
+    Attributes
+    ----------
+    where
+        Its place, for people.
+    size
+        Bytes; about as many, until it was made once.
+    make
+        Writes it into a file.
+    known
+        The CRC-32C of the bytes, if it was made once.
+    remember
+        Told the size and the CRC-32C when it was made for the first time.
     """
-    if file.known is not None and file.encoding is not None:
-        return file, file.known
-    if file.size <= PIECE_BYTES:
-        stored = file.whole()
-        crc = checksum(stored.data)
-        return replace(file, size=len(stored.data), encoding=stored.encoding, known=crc), crc
-    crc, encodings = 0, set()
-    for piece in file.pieces():
-        crc = checksum(piece.data, crc)
-        encodings.add(piece.encoding)
-    if len(encodings) != 1 or (file.encoding is not None and file.encoding not in encodings):
-        raise changed(file)
-    file.check_unchanged()
-    return replace(file, encoding=encodings.pop(), known=crc), crc
+
+    where: str
+    size: int
+    make: Callable[[Path], None]
+    known: int | None = None
+    remember: Callable[[int, int], None] | None = None
+    encoding: str = ""
+
+    def read(self) -> tuple[Made, int]:
+        """Return it with its size, and the CRC-32C of its bytes."""
+        if self.known is not None:
+            return self, self.known
+        with tempfile.TemporaryDirectory(prefix="precast-") as folder:
+            path = Path(folder) / "object"
+            size, crc = self.write(path)
+        if self.remember is not None:
+            self.remember(size, crc)
+        return replace(self, size=size, known=crc), crc
+
+    def write(self, path: Path) -> tuple[int, int]:
+        """Write it into a file, and return its size and the CRC-32C of its bytes."""
+        self.make(path)
+        crc, size = 0, 0
+        try:
+            with path.open("rb") as file:
+                while piece := file.read(PIECE_BYTES):
+                    crc = checksum(piece, crc)
+                    size += len(piece)
+        except OSError as error:
+            raise translate_os_error(error, "reading", path) from None
+        return size, crc
 
 
-def inflated_checksum(file: File) -> int:
-    """Return the CRC-32C of what readers of a packed object get."""
-    return checksum(file.store.read(file.key))
+Sendable = File | Held | Made
+"""What can be sent."""
+
+
+def inflated_checksum(file: Sendable) -> int:
+    """Return the CRC-32C of what readers of an object get."""
+    return checksum(file.store.read(file.key)) if isinstance(file, File) else file.read()[1]
 
 
 def stored_checksum(store: Store | Below, key: str, size: int, *, whole: bool) -> int:
@@ -262,29 +333,29 @@ class Sender:
                 shutil.rmtree(old, ignore_errors=True)
         self._part()
 
-    def send(self, place: Store | Below, key: str, file: File, crc32c: int, attributes: Attributes) -> None:
-        """Write an object from a file, which stays as it is.
+    def send(self, place: Store | Below, key: str, file: Sendable, crc32c: int, attributes: Attributes) -> None:
+        """Write an object of the source, which stays as it is.
 
         Raises
         ------
         SourceError
             If it is no longer what it was when its checksum was made; nothing wrong was written then, or it is removed.
         """
-        if file.size <= PIECE_BYTES:
-            data = file.whole().data
+        if isinstance(file, Held) or (isinstance(file, File) and file.size <= PIECE_BYTES):
+            data = file.data if isinstance(file, Held) else file.whole().data
             if checksum(data) != crc32c:
                 raise changed(file)
             place.write(key, data, attributes)
             return
         part = self._part()
-        linked = not isinstance(self.store, LocalStore) and self._link(file, part)
+        linked = isinstance(file, File) and not isinstance(self.store, LocalStore) and self._link(file, part)
         try:
             if not linked:
                 self._copy(file, part, crc32c)
             place.write_file(key, part, attributes)
         finally:
             part.unlink(missing_ok=True)
-        if linked:
+        if linked and isinstance(file, File):
             try:
                 file.check_unchanged()
             except SourceError:
@@ -292,7 +363,11 @@ class Sender:
                 raise
 
     @staticmethod
-    def _copy(file: File, part: Path, crc32c: int) -> None:
+    def _copy(file: File | Made, part: Path, crc32c: int) -> None:
+        if isinstance(file, Made):
+            if file.write(part) != (file.size, crc32c):
+                raise changed(file)
+            return
         crc = 0
         try:
             with part.open("wb") as target:

@@ -29,6 +29,13 @@ class PublishOptions:
         default=False,
         metadata={"help": "Publish although the destination holds something that precast did not publish there."},
     )
+    reshard: bool = field(
+        default=False,
+        metadata={
+            "help": "Pack chunks, and meshes with levels of detail, that have an object each into shards on the way; "
+            "not a voxel or vertex changes."
+        },
+    )
     threads: int = field(
         default=DEFAULT_THREADS,
         metadata={"help": "Objects that are sent at once.", "bounds": (1, 1024), "metavar": "N"},

@@ -23,6 +23,7 @@ from precast.storage.below import Below
 from precast.workflows.publish.nested import refuse_nested
 from precast.workflows.publish.options import PublishOptions
 from precast.workflows.publish.plan import Comparison, DatasetPlan, plan_dataset
+from precast.workflows.publish.reshard import reshard
 from precast.workflows.publish.run import settle_doubts, stage
 from precast.workflows.publish.source import Source, SourceDataset, open_source_place, read_objects
 
@@ -222,6 +223,9 @@ def _plan(
     _refuse_other_sort(source, root, record, options)
     # the destination first: what is refused is refused before hours of reading
     places = [_place(store, dataset, sender) for dataset in source.datasets]
+    if options.reshard:
+        datasets = tuple(reshard(one, options.at_once) for one in source.datasets)
+        source = replace(source, datasets=datasets)
     local = isinstance(origin, LocalStore)
     datasets, checksums = read_objects(source.datasets, min(4, options.at_once) if local else options.at_once, progress)
     source = replace(source, datasets=datasets)

@@ -14,7 +14,7 @@ from precast.execution.published.place import (
     write_manifest,
 )
 from precast.execution.published.switching import faults, header_faults, keep_foreign, with_etags
-from precast.execution.published.transfer import Sender, each, inflated_checksum, stored_checksum
+from precast.execution.published.transfer import Made, Sender, each, inflated_checksum, stored_checksum
 from precast.precomputed.objects import INFO_KEY, KINDS_BY_NAME, ObjectKind
 from precast.precomputed.publication import (
     Manifest,
@@ -119,7 +119,12 @@ def stage(plan: DatasetPlan, sender: Sender) -> PublishedPlace:
     def send(item: Item) -> None:
         sender.send(store, item.key, item.source.file, item.crc32c, item.attributes)
 
-    each(send, plan.send, sender.threads, lambda item, _: sender.progress.advance(item.source.file.size))
+    def sent(item: Item, _: None) -> None:
+        sender.progress.advance(item.source.file.size)
+
+    each(send, (item for item in plan.send if not isinstance(item.source.file, Made)), sender.threads, sent)
+    # what is made on a disk: one while another is sent
+    each(send, (item for item in plan.send if isinstance(item.source.file, Made)), min(2, sender.threads), sent)
     listed = listing(store)
     wrong = faults(manifest.objects, listed)
     wrong += header_faults(store, [item.published for item in plan.send if item.key in listed], sender.threads)

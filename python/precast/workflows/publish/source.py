@@ -15,8 +15,8 @@ from precast.dataset.layout import ScaleLayout
 from precast.dataset.members import read_list, read_members
 from precast.errors import FormatError, ObjectNotFoundError, SourceError
 from precast.execution.progress import Progress
-from precast.execution.published.place import PublishedPlace
-from precast.execution.published.transfer import File, checksum, each, read_checksum
+from precast.execution.published.place import known_keys, read_generations
+from precast.execution.published.transfer import File, Made, Sendable, checksum, each
 from precast.execution.workdir import unfinished_work
 from precast.findings import Finding
 from precast.precomputed.chunk_names import from_folders
@@ -26,7 +26,6 @@ from precast.precomputed.json_text import set_text_strings
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, LABEL_TABLE_KEY, PROVENANCE_KEY, ObjectKind, kind_of
 from precast.precomputed.paths import normal_path
 from precast.precomputed.provenance import Provenance
-from precast.precomputed.publication import GenerationIndex
 from precast.precomputed.strict_json import parse_object
 from precast.storage import HttpStore, LocalStore, MemoryStore, ObjectStat, Store, open_store
 from precast.storage.below import Below
@@ -61,7 +60,7 @@ class SourceObject:
     """One object: its key in the dataset, where its bytes are and what it is."""
 
     key: str
-    file: File
+    file: Sendable
     kind: ObjectKind
 
 
@@ -330,10 +329,10 @@ def _dataset(store: Store, name: str, threads: int) -> SourceDataset:
 
 
 def _top(store: Store, key: str, file: File) -> Top:
-    if file.encoding != "" or key == PROVENANCE_KEY:
+    file, crc = file.read()
+    if file.encoding or key == PROVENANCE_KEY:
         data = store.read(key)
         return Top(key, len(data), checksum(data), data, None)
-    file, crc = read_checksum(file)
     return Top(key, file.size, crc, None, file)
 
 
@@ -393,15 +392,13 @@ def _trust(store: Store, files: dict[str, File]) -> frozenset[str]:
     """
     if isinstance(store, HttpStore):
         return frozenset()
-    place = PublishedPlace.read(Below(store, ""))
-    if place.index == GenerationIndex():
-        return frozenset()
-    for manifest in place.manifests.values():
+    _, manifests = read_generations(Below(store, ""))
+    for manifest in manifests.values():
         for one in manifest.objects:
             file = files.get(one.key)
             if file is not None and one.etag and (one.etag, one.size) == (file.etag, file.size):
                 files[one.key] = replace(file, encoding=one.headers.encoding, known=one.crc32c)
-    return place.known
+    return known_keys(manifests)
 
 
 def _without_generations(dataset: SourceDataset) -> SourceDataset:
@@ -592,12 +589,16 @@ class _Parts:
 
 def _refuse_packed(one: SourceObject) -> None:
     if one.file.encoding and not one.kind.rule.whole:
-        raise FormatError(
-            f"{one.file.where} is packed as {one.file.encoding}, but viewers read it by ranges, which a packed object "
-            "does not have",
-            hint="unpack it and publish again",
-            where=one.key,
-        )
+        raise packed(one.file, one.file.encoding)
+
+
+def packed(file: Sendable, encoding: str) -> FormatError:
+    """Return the error about an object that is packed and must not be."""
+    return FormatError(
+        f"{file.where} is packed as {encoding}, but viewers read it by ranges, which a packed object does not have",
+        hint="unpack it and publish again",
+        where=file.where,
+    )
 
 
 def read_objects(
@@ -615,10 +616,13 @@ def read_objects(
         If one is packed that must not be.
     """
     checksums: dict[str, dict[str, int]] = {dataset.name: {} for dataset in datasets}
-    files: dict[tuple[str, str], File] = {}
+    files: dict[tuple[str, str], Sendable] = {}
     objects = [(dataset.name, one) for dataset in datasets for one in dataset.objects]
 
-    def done(item: tuple[str, SourceObject], result: tuple[File, int]) -> None:
+    def read_one(item: tuple[str, SourceObject]) -> tuple[Sendable, int]:
+        return item[1].file.read()
+
+    def done(item: tuple[str, SourceObject], result: tuple[Sendable, int]) -> None:
         name, one = item
         file, checksums[name][one.key] = result
         if file != one.file:
@@ -627,7 +631,9 @@ def read_objects(
         progress.advance(one.file.size)
 
     progress.phase("reading", sum(one.file.size for _, one in objects))
-    each(lambda item: read_checksum(item[1].file), objects, threads, done)
+    each(read_one, (item for item in objects if not isinstance(item[1].file, Made)), threads, done)
+    # one after the other: each reads with all threads, and takes room on the disk
+    each(read_one, (item for item in objects if isinstance(item[1].file, Made)), 1, done)
 
     def read(dataset: SourceDataset, unit: Unit) -> Unit:
         return replace(unit, objects=tuple(replace(one, file=files[dataset.name, one.key]) for one in unit.objects))
