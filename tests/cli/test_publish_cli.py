@@ -119,7 +119,7 @@ def test_json(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["SOURCE", "WWW", "x"], "a source and a destination are needed, got 3"),
         (["SOURCE", "WWW", "--rollback"], "--rollback takes the destination alone"),
         (["WWW", "--rollback", "--delete"], "--delete does not go with --rollback"),
-        (["SOURCE", "WWW", "--yes"], "--yes answers what --delete asks"),
+        (["SOURCE", "WWW", "--yes"], "--yes answers what --delete and --public ask"),
         (["SOURCE", "WWW", "--threads", "0"], "--threads"),
         (["SOURCE", "SOURCE/inside"], "in one another"),
     ],

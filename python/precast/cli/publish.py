@@ -8,29 +8,47 @@ from typing import Any
 
 import click
 
-from precast.cli.fields import from_dataclass, given, output_options
+from precast.cli.fields import from_dataclass, given, output_options, store_options, take_store_options
+from precast.cli.findings import grouped_text, summary_text
 from precast.cli.progress import progress_for
 from precast.cli.render import bytes_text, document, print_findings, seconds_text, table, to_json
-from precast.errors import UsageError
+from precast.errors import AccessDeniedError, UsageError
 from precast.execution.memory import share_heaps
+from precast.storage import Store, open_store
 from precast.workflows.publish import (
+    PublicPlan,
     PublishOptions,
     PublishSummary,
     Removal,
     RollbackSummary,
+    Viewed,
+    look,
+    make_public,
+    plan_public,
     plan_publication,
     plan_removal,
     publish,
     remove_former_generations,
     roll_back,
 )
+from precast.workflows.publish.public import plan_text
 
 __all__ = ["command"]
+
+
+EXIT_FINDINGS = 1
+FLAGS = ("public", "delete", "rollback", "yes", "dry_run")
 
 
 @click.command("publish")
 @click.argument("places", nargs=-1, required=True, type=click.Path(), metavar="SOURCE DESTINATION")
 @from_dataclass(PublishOptions)
+@store_options
+@click.option(
+    "--public",
+    is_flag=True,
+    help="Let everybody read it, with browsers too: shows what of the bucket is changed, and asks first.",
+)
 @click.option("--delete", is_flag=True, help="Remove former generations at the destination afterwards; asks first.")
 @click.option("--rollback", is_flag=True, help="Switch DESTINATION, given alone, back to what readers saw before.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
@@ -42,30 +60,43 @@ def command(places: tuple[str, ...], *, as_json: bool, quiet: bool, **values: An
     What is there already is not sent again; after an interruption the same command goes on. A dataset that is changed
     gets a new generation beside the old one, and its info is switched when all is there and verified. --rollback
     switches back, until --delete has removed the old generation.
+
+    Where everybody can read the bucket, it is checked as viewers meet it, and their link is printed; exit code 1 if
+    there are errors.
     """
     share_heaps()
-    flags = {name: bool(values.pop(name)) for name in ("delete", "rollback", "yes", "dry_run")}
+    flags = {name: bool(values.pop(name)) for name in FLAGS}
+    reached = take_store_options(values)
     options = PublishOptions(**given(values))
     _check(places, flags)
+    store = open_store(places[-1], reached)
     if flags["rollback"]:
-        return _roll_back(places[0], options, as_json=as_json, quiet=quiet)
-    source, destination = places
-    if flags["delete"] and not (flags["yes"] or flags["dry_run"]) and (as_json or not sys.stdin.isatty()):
-        raise UsageError("--delete asks before it removes anything, and nobody can answer", hint="give --yes too")
+        return _roll_back(store, options, as_json=as_json, quiet=quiet)
+    _refuse_silence(flags, as_json=as_json)
+    source, silent = places[0], as_json or quiet
+    opening = plan_public(store) if flags["public"] else None
+    if opening is not None and not _agreed(opening, flags, silent=silent):
+        return 0
     work = plan_publication if flags["dry_run"] else publish
-    with progress_for(quiet=quiet or as_json) as progress:
-        summary = work(source, destination, options, progress)
-    if not (as_json or quiet):
+    with progress_for(quiet=silent) as progress:
+        summary = work(source, store, options, progress)
+    if not silent:
         click.echo(text(summary), err=not summary.dry_run)
         print_findings(summary.findings)
     removed: Sequence[Removal] = ()
-    if flags["delete"] and not flags["dry_run"]:
-        removed = _remove(destination, options, yes=flags["yes"], quiet=quiet or as_json)
+    viewed = None
+    if not flags["dry_run"]:
+        if flags["delete"]:
+            removed = _remove(store, options, yes=flags["yes"], quiet=silent)
+        changed = opening is not None and make_public(store, opening)
+        viewed = _look(store, summary, flags, changed=changed, quiet=silent)
     if as_json:
-        result = to_json(summary) | {"removed": to_json(tuple(removed))}
+        found = [*summary.findings, *(one for report in viewed.reports for one in report.findings)] if viewed else []
+        result = to_json(summary) | {"removed": to_json(tuple(removed)), "public": to_json(opening)}
+        result |= {"url": viewed.url if viewed else None, "link": viewed.link.url if viewed and viewed.link else None}
         del result["findings"]
-        click.echo(document("publish", result, summary.findings))
-    return 0
+        click.echo(document("publish", result, found or summary.findings, ok=viewed is None or viewed.ok))
+    return 0 if viewed is None or viewed.ok else EXIT_FINDINGS
 
 
 def _check(places: tuple[str, ...], flags: dict[str, bool]) -> None:
@@ -75,7 +106,7 @@ def _check(places: tuple[str, ...], flags: dict[str, bool]) -> None:
                 f"--rollback takes the destination alone, got {len(places)} places",
                 hint="precast publish --rollback DESTINATION",
             )
-        for name in ("delete", "dry_run", "yes"):
+        for name in ("delete", "dry_run", "yes", "public"):
             if flags[name]:
                 raise UsageError(
                     f"--{name.replace('_', '-')} does not go with --rollback", hint="leave one of them out"
@@ -85,13 +116,66 @@ def _check(places: tuple[str, ...], flags: dict[str, bool]) -> None:
             f"a source and a destination are needed, got {len(places)} places",
             hint="precast publish SOURCE DESTINATION",
         )
-    elif flags["yes"] and not flags["delete"]:
-        raise UsageError("--yes answers what --delete asks, which is not given", hint="leave it out, or give --delete")
+    elif flags["yes"] and not (flags["delete"] or flags["public"]):
+        raise UsageError(
+            "--yes answers what --delete and --public ask, and neither is given",
+            hint="leave it out, or give one of them",
+        )
 
 
-def _roll_back(destination: str, options: PublishOptions, *, as_json: bool, quiet: bool) -> int:
+def _refuse_silence(flags: dict[str, bool], *, as_json: bool) -> None:
+    """Refuse to begin what has to be asked where nobody can answer."""
+    if flags["yes"] or flags["dry_run"] or not (as_json or not sys.stdin.isatty()):
+        return
+    asking = {"delete": "removes anything", "public": "changes the bucket"}
+    for name, what in asking.items():
+        if flags[name]:
+            raise UsageError(f"--{name} asks before it {what}, and nobody can answer", hint="give --yes too")
+
+
+def _agreed(opening: PublicPlan, flags: dict[str, bool], *, silent: bool) -> bool:
+    """Show what of the bucket would be changed, and ask."""
+    if not silent or not flags["yes"]:
+        click.echo(f"{opening.destination}: for everybody at {opening.url}", err=True)
+        click.echo(plan_text(opening), err=True)
+    if flags["yes"] or flags["dry_run"] or not opening.changes:
+        return True
+    if click.confirm("Change the bucket so, and publish?", err=True):
+        return True
+    click.echo("nothing is sent and nothing is changed", err=True)
+    return False
+
+
+def _look(
+    store: Store, summary: PublishSummary, flags: dict[str, bool], *, changed: bool, quiet: bool
+) -> Viewed | None:
+    """Check what was published as a viewer does, where everybody may read it, and print the link."""
+    names = [one.name for one in summary.datasets]
+    with progress_for(quiet=quiet) as progress:
+        viewed = look(store, names, listed=summary.listed, wait=changed, progress=progress)
+    if viewed is None:
+        if flags["public"]:
+            raise AccessDeniedError(
+                f"the data are at {store.url}, but not everybody can read them",
+                hint="something refuses them: settings that are still to be made, a statement of the policy that "
+                "denies it, or a block of public access for the whole account",
+                where=store.url,
+            )
+        return None
+    if not quiet:
+        findings = [one for report in viewed.reports for one in report.findings]
+        if findings:
+            click.echo(grouped_text(findings), err=True)
+        click.echo(f"checked as viewers meet it: {summary_text(findings)}", err=True)
+        if viewed.link is not None:
+            click.echo(viewed.link.url)
+            print_findings(viewed.link.findings)
+    return viewed
+
+
+def _roll_back(store: Store, options: PublishOptions, *, as_json: bool, quiet: bool) -> int:
     with progress_for(quiet=quiet or as_json) as progress:
-        done = roll_back(destination, options, progress)
+        done = roll_back(store, options, progress)
     if as_json:
         click.echo(document("publish", done))
     elif not quiet:
@@ -99,8 +183,8 @@ def _roll_back(destination: str, options: PublishOptions, *, as_json: bool, quie
     return 0
 
 
-def _remove(destination: str, options: PublishOptions, *, yes: bool, quiet: bool) -> Sequence[Removal]:
-    planned = plan_removal(destination)
+def _remove(store: Store, options: PublishOptions, *, yes: bool, quiet: bool) -> Sequence[Removal]:
+    planned = plan_removal(store)
     if not planned:
         return ()
     if not yes:
@@ -109,7 +193,7 @@ def _remove(destination: str, options: PublishOptions, *, yes: bool, quiet: bool
             click.echo("nothing is removed", err=True)
             return ()
     with progress_for(quiet=quiet) as progress:
-        removed = remove_former_generations(destination, options, progress)
+        removed = remove_former_generations(store, options, progress)
     if not quiet:
         objects, size = sum(one.objects for one in removed), sum(one.bytes for one in removed)
         click.echo(f"  removed: {objects} objects, {bytes_text(size)}", err=True)

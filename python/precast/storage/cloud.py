@@ -89,6 +89,20 @@ class CloudStore:
         """How it is reached."""
         return self._bucket.options
 
+    @property
+    def scheme(self) -> str:
+        """``s3``, ``gs`` or ``az``."""
+        return self._bucket.scheme
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name."""
+        return self._bucket.name
+
+    def connected(self) -> CloudClient:
+        """Return the connection to the bucket."""
+        return self._bucket.client()
+
     def child(self, name: str) -> CloudStore:
         """Return a directory below as a store of its own, with the same connection."""
         store = CloudStore(f"{self._bucket.url}/{self._path(name)}", self.options)
@@ -101,6 +115,20 @@ class CloudStore:
         if not endpoint:
             return self.url
         return f"{endpoint}/{bucket.name}/{quote_key(self.prefix)}".rstrip("/")
+
+    def public_url(self) -> str:
+        """Return the address by which everybody reads it who may."""
+        name, path = self._bucket.name, quote_key(self.prefix)
+        client = self._bucket.client()
+        if client.endpoint:
+            root = f"{client.endpoint}/{name}"
+        elif self.scheme == "gs":
+            root = f"https://storage.googleapis.com/{name}"
+        else:
+            host = f"s3.{client.region}.amazonaws.com{'.cn' if client.region.startswith('cn-') else ''}"
+            # a dot in the name does not fit the certificate of the other form
+            root = f"https://{host}/{name}" if "." in name else f"https://{name}.{host}"
+        return f"{root}/{path}".rstrip("/")
 
     def _path(self, key: str) -> str:
         check_key(key)

@@ -31,6 +31,7 @@ __all__ = [
     "missing_extra",
     "open_client",
     "plain_reason",
+    "s3_session",
     "wanted_endpoint",
 ]
 
@@ -193,29 +194,13 @@ def _common(endpoint: str, connection: Connection) -> dict[str, Any]:
 
 def _open_s3(store: Any, bucket: str, options: StoreOptions, connection: Connection, region: str) -> CloudClient:
     try:
-        import boto3
-        import botocore.exceptions
-        import botocore.session
         from obstore.auth.boto3 import Boto3CredentialProvider
     except ImportError:
         raise missing_extra(f"s3://{bucket}") from None
-    try:
-        session = boto3.Session(profile_name=options.profile)
-        endpoint = wanted_endpoint("s3", options) or _configured_endpoint(session)
-        region = region or options.region or os.environ.get("AWS_REGION") or session.region_name or ""
-        found = None if options.anonymous else session.get_credentials()
-        if found is not None:
-            found.get_frozen_credentials()  # what has to be signed in for, or asked for, fails here
-        signed = found is not None
-        provider = Boto3CredentialProvider(session) if signed else None
-    except botocore.exceptions.ProfileNotFound as error:
-        known = ", ".join(botocore.session.Session().available_profiles) or "none"
-        raise UsageError(f"{error}", hint=f"profiles that there are: {known}") from None
-    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-        raise AccessDeniedError(
-            f"s3://{bucket}: the credentials cannot be used: {error}",
-            hint="aws sso login, if they are of that kind; --profile chooses others; --anonymous reads public buckets",
-        ) from None
+    session, signed = s3_session(bucket, options)
+    endpoint = wanted_endpoint("s3", options) or _configured_endpoint(session)
+    region = region or options.region or os.environ.get("AWS_REGION") or session.region_name or ""
+    provider = Boto3CredentialProvider(session) if signed else None
     if not region:
         region = DEFAULT_REGION if endpoint else bucket_region(bucket) or DEFAULT_REGION
     config: dict[str, Any] = {
@@ -228,6 +213,40 @@ def _open_s3(store: Any, bucket: str, options: StoreOptions, connection: Connect
         config |= {"endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
     handle = store.S3Store(bucket, config=config, credential_provider=provider, **_common(endpoint, connection))
     return CloudClient(handle=handle, signed=signed, endpoint=endpoint, region=region)
+
+
+def s3_session(bucket: str, options: StoreOptions) -> tuple[Any, bool]:
+    """Return the session of boto3 that the options and the environment make, and whether it has credentials to use.
+
+    Raises
+    ------
+    MissingExtraError
+        If boto3 is not installed.
+    UsageError
+        If the profile does not exist.
+    AccessDeniedError
+        If there are credentials that cannot be used.
+    """
+    try:
+        import boto3
+        import botocore.exceptions
+        import botocore.session
+    except ImportError:
+        raise missing_extra(f"s3://{bucket}") from None
+    try:
+        session = boto3.Session(profile_name=options.profile)
+        found = None if options.anonymous else session.get_credentials()
+        if found is not None:
+            found.get_frozen_credentials()  # what has to be signed in for, or asked for, fails here
+    except botocore.exceptions.ProfileNotFound as error:
+        known = ", ".join(botocore.session.Session().available_profiles) or "none"
+        raise UsageError(f"{error}", hint=f"profiles that there are: {known}") from None
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        raise AccessDeniedError(
+            f"s3://{bucket}: the credentials cannot be used: {error}",
+            hint="aws sso login, if they are of that kind; --profile chooses others; --anonymous reads public buckets",
+        ) from None
+    return session, found is not None
 
 
 def _configured_endpoint(session: Any) -> str:

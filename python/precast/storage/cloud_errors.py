@@ -14,7 +14,7 @@ from precast.errors import (
 )
 from precast.storage.cloud_clients import plain_reason
 
-__all__ = ["Failure", "Request", "is_wrong_region", "translate", "understand"]
+__all__ = ["Failure", "Request", "explain", "is_wrong_region", "translate", "understand"]
 
 PERMISSIONS = {
     "s3": {
@@ -22,6 +22,12 @@ PERMISSIONS = {
         "write": "s3:PutObject",
         "list": "s3:ListBucket",
         "delete": "s3:DeleteObject",
+        "read the CORS rules": "s3:GetBucketCORS",
+        "change the CORS rules": "s3:PutBucketCORS",
+        "read the policy": "s3:GetBucketPolicy",
+        "change the policy": "s3:PutBucketPolicy",
+        "read the public-access block": "s3:GetBucketPublicAccessBlock",
+        "copy": "s3:GetObject and s3:PutObject",
     },
     "gs": {
         "read": "storage.objects.get",
@@ -36,7 +42,18 @@ PERMISSIONS = {
         "delete": "the role Storage Blob Data Contributor",
     },
 }
-DOING = {"read": "reading", "write": "writing", "list": "listing", "delete": "deleting"}
+DOING = {
+    "read": "reading",
+    "write": "writing",
+    "list": "listing",
+    "delete": "deleting",
+    "read the CORS rules": "reading the CORS rules of",
+    "change the CORS rules": "changing the CORS rules of",
+    "read the policy": "reading the policy of",
+    "change the policy": "changing the policy of",
+    "read the public-access block": "reading the public-access block of",
+    "copy": "copying",
+}
 
 BAD_CREDENTIALS = {
     "InvalidAccessKeyId": "the store does not know the access key",
@@ -180,7 +197,20 @@ def translate(error: BaseException, request: Request, *, region: str = "") -> Pr
     region
         The bucket's region, if that is known and not the one that was asked.
     """
-    failure = understand(error)
+    kind = type(error).__name__
+    return explain(
+        understand(error),
+        request,
+        region=region,
+        missing=isinstance(error, FileNotFoundError),
+        refused=kind in REFUSALS,
+    )
+
+
+def explain(
+    failure: Failure, request: Request, *, region: str = "", missing: bool = False, refused: bool = False
+) -> PrecastError:
+    """Return the error to raise for a failure that is understood; see :func:`translate`."""
     where = request.where
     if failure.code in NO_BUCKET:
         # not an object that is missing, which may stand for empty space
@@ -196,10 +226,9 @@ def translate(error: BaseException, request: Request, *, region: str = "") -> Pr
         if region:
             text, hint = f"{request.place} is in the region {region}", f"give --region {region}"
         return StorageError(text, hint=hint, where=where)
-    if isinstance(error, FileNotFoundError) or failure.status == 404 or failure.code in NO_OBJECT:
+    if missing or failure.status == 404 or failure.code in NO_OBJECT:
         return _missing(request, failure)
-    kind = type(error).__name__
-    if failure.code in BAD_CREDENTIALS or failure.status in (401, 403) or kind in REFUSALS:
+    if failure.code in BAD_CREDENTIALS or failure.status in (401, 403) or refused:
         return _refused(request, failure)
     return _no_answer(request, failure) if not failure.status else _answered(request, failure)
 

@@ -10,6 +10,7 @@ from precast.workflows.publish.former import (
     roll_back,
 )
 from precast.workflows.publish.options import PublishOptions
+from precast.workflows.publish.public import PublicPlan, Viewed, look, make_public, plan_public
 from precast.workflows.publish.publication import (
     DatasetSummary,
     HeaderCount,
@@ -21,10 +22,15 @@ from precast.workflows.publish.publication import (
 __all__ = [
     "DatasetSummary",
     "HeaderCount",
+    "PublicPlan",
     "PublishOptions",
     "PublishSummary",
     "Removal",
     "RollbackSummary",
+    "Viewed",
+    "look",
+    "make_public",
+    "plan_public",
     "plan_publication",
     "plan_removal",
     "publish",

@@ -101,6 +101,8 @@ class PublishSummary:
         From where, to where.
     dry_run
         Whether it only would be.
+    listed
+        Whether it is a collection with a list of its datasets.
     datasets
         Each of them.
     headers
@@ -114,6 +116,7 @@ class PublishSummary:
     source: str
     destination: str
     dry_run: bool
+    listed: bool
     datasets: tuple[DatasetSummary, ...]
     headers: tuple[HeaderCount, ...]
     seconds: float
@@ -388,6 +391,7 @@ def _summary(plan: _Plan, begun: float, *, dry_run: bool) -> PublishSummary:
         source=plan.source.url,
         destination=plan.store.url,
         dry_run=dry_run,
+        listed=plan.source.text is not None,
         datasets=datasets,
         headers=_headers(plan),
         seconds=time.perf_counter() - begun,
