@@ -36,6 +36,7 @@ VERBS = {
     "link": "precast.cli.link",
     "hosting": "precast.cli.hosting",
     "publish": "precast.cli.publish",
+    "rm": "precast.cli.rm",
     "sample": "precast.cli.sample",
 }
 

@@ -18,6 +18,7 @@ from precast.workflows.publish.publication import (
     plan_publication,
     publish,
 )
+from precast.workflows.publish.remove import RemovalOptions, RemovalSummary, plan_rm, rm
 
 __all__ = [
     "DatasetSummary",
@@ -26,6 +27,8 @@ __all__ = [
     "PublishOptions",
     "PublishSummary",
     "Removal",
+    "RemovalOptions",
+    "RemovalSummary",
     "RollbackSummary",
     "Viewed",
     "look",
@@ -33,7 +36,9 @@ __all__ = [
     "plan_public",
     "plan_publication",
     "plan_removal",
+    "plan_rm",
     "publish",
     "remove_former_generations",
+    "rm",
     "roll_back",
 ]
