@@ -9,6 +9,7 @@ from precast.workflows.publish.former import (
     remove_former_generations,
     roll_back,
 )
+from precast.workflows.publish.headers import FixSummary, fix_headers, plan_fixes
 from precast.workflows.publish.options import PublishOptions
 from precast.workflows.publish.public import PublicPlan, Viewed, look, make_public, plan_public
 from precast.workflows.publish.publication import (
@@ -22,6 +23,7 @@ from precast.workflows.publish.remove import RemovalOptions, RemovalSummary, pla
 
 __all__ = [
     "DatasetSummary",
+    "FixSummary",
     "HeaderCount",
     "PublicPlan",
     "PublishOptions",
@@ -31,8 +33,10 @@ __all__ = [
     "RemovalSummary",
     "RollbackSummary",
     "Viewed",
+    "fix_headers",
     "look",
     "make_public",
+    "plan_fixes",
     "plan_public",
     "plan_publication",
     "plan_removal",
