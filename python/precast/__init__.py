@@ -35,7 +35,16 @@ if TYPE_CHECKING:
     from precast.storage import StoreOptions, open_store
     from precast.surfaces import Mesh, SurfaceMap, extract_surface
     from precast.workflows.build import BuildOptions, BuildSummary, build
-    from precast.workflows.publish import PublishOptions, PublishSummary, plan_publication, publish
+    from precast.workflows.publish import (
+        PublishOptions,
+        PublishSummary,
+        RemovalOptions,
+        RemovalSummary,
+        fix_headers,
+        plan_publication,
+        publish,
+        rm,
+    )
 
 __all__ = [
     "Box",
@@ -60,6 +69,8 @@ __all__ = [
     "PropertiesSummary",
     "PublishOptions",
     "PublishSummary",
+    "RemovalOptions",
+    "RemovalSummary",
     "Report",
     "SampleOptions",
     "Scale",
@@ -83,6 +94,7 @@ __all__ = [
     "draco",
     "export",
     "extract_surface",
+    "fix_headers",
     "link",
     "mesh",
     "open",
@@ -93,6 +105,7 @@ __all__ = [
     "plan_publication",
     "properties",
     "publish",
+    "rm",
     "sample",
     "serve",
     "snapshot",
@@ -155,6 +168,10 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "BuildSummary": ("precast.workflows.build", "BuildSummary"),
     "PublishOptions": ("precast.workflows.publish", "PublishOptions"),
     "PublishSummary": ("precast.workflows.publish", "PublishSummary"),
+    "RemovalOptions": ("precast.workflows.publish", "RemovalOptions"),
+    "RemovalSummary": ("precast.workflows.publish", "RemovalSummary"),
+    "fix_headers": ("precast.workflows.publish", "fix_headers"),
+    "rm": ("precast.workflows.publish", "rm"),
     "plan_publication": ("precast.workflows.publish", "plan_publication"),
     "publish": ("precast.workflows.publish", "publish"),
     "build": ("precast.workflows.build", "build"),
