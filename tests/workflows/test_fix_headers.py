@@ -222,6 +222,16 @@ def test_different_content_under_both_names_is_left_alone(uploaded: Uploaded, ru
     assert uploaded.state() == before
 
 
+def test_where_the_store_is_not_asked_to_copy(uploaded: Uploaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with stores that do not speak S3: everything is read and written."""
+    plant(uploaded)
+    monkeypatch.setattr(CloudStore, "scheme", property(lambda _: "az"))
+    monkeypatch.setattr(S3Bucket, "copy", None)
+    assert fix_headers(uploaded.url).fixed_objects > len(headers.FAULTS)
+    uploaded.assert_right()
+    assert fix_headers(uploaded.url).fixed_objects == 0
+
+
 class Killed(BaseException):
     """The end of a process."""
 
