@@ -35,8 +35,16 @@ if TYPE_CHECKING:
     from precast.storage import StoreOptions, open_store
     from precast.surfaces import Mesh, SurfaceMap, extract_surface
     from precast.workflows.build import BuildOptions, BuildSummary, build
-    from precast.workflows.publish import PublishOptions, PublishSummary, plan_publication, publish
-    from precast.workflows.removing import RemovalSummary, plan_remove, remove
+    from precast.workflows.publish import (
+        PublishOptions,
+        PublishSummary,
+        RemovalOptions,
+        RemovalSummary,
+        fix_headers,
+        plan_publication,
+        publish,
+        rm,
+    )
 
 __all__ = [
     "Box",
@@ -61,6 +69,7 @@ __all__ = [
     "PropertiesSummary",
     "PublishOptions",
     "PublishSummary",
+    "RemovalOptions",
     "RemovalSummary",
     "Report",
     "SampleOptions",
@@ -85,6 +94,7 @@ __all__ = [
     "draco",
     "export",
     "extract_surface",
+    "fix_headers",
     "link",
     "mesh",
     "open",
@@ -93,10 +103,9 @@ __all__ = [
     "plan_meshing",
     "plan_properties",
     "plan_publication",
-    "plan_remove",
     "properties",
     "publish",
-    "remove",
+    "rm",
     "sample",
     "serve",
     "snapshot",
@@ -159,11 +168,12 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "BuildSummary": ("precast.workflows.build", "BuildSummary"),
     "PublishOptions": ("precast.workflows.publish", "PublishOptions"),
     "PublishSummary": ("precast.workflows.publish", "PublishSummary"),
+    "RemovalOptions": ("precast.workflows.publish", "RemovalOptions"),
+    "RemovalSummary": ("precast.workflows.publish", "RemovalSummary"),
+    "fix_headers": ("precast.workflows.publish", "fix_headers"),
+    "rm": ("precast.workflows.publish", "rm"),
     "plan_publication": ("precast.workflows.publish", "plan_publication"),
     "publish": ("precast.workflows.publish", "publish"),
-    "RemovalSummary": ("precast.workflows.removing", "RemovalSummary"),
-    "plan_remove": ("precast.workflows.removing", "plan_remove"),
-    "remove": ("precast.workflows.removing", "remove"),
     "build": ("precast.workflows.build", "build"),
     "diff": ("precast.checks", "diff"),
 }

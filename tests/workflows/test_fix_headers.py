@@ -1,255 +1,324 @@
-"""``publish --fix-headers``: what uploads by hand leave, planted fault by fault in a strict server."""
+"""``publish --fix-headers``: every fault that an upload by hand leaves, planted in a bucket of a strict server."""
 
 from __future__ import annotations
 
 import gzip
-import itertools
 import json
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import boto3
+import imagecodecs
 import numpy as np
 import pytest
-from imagecodecs import brotli_encode
 
 import precast
-from buckets import Place, forget_credentials
-from precast.cli.main import run
-from precast.errors import AccessDeniedError, ObjectNotFoundError, UsageError
-from precast.storage import Attributes, CloudStore, LocalStore, MemoryStore
-from precast.workflows.fix_headers import fix_headers
+from buckets import forget_credentials
+from precast.cli import main
+from precast.errors import FormatError, ObjectNotFoundError, StorageError, UsageError
+from precast.precomputed.objects import kind_of
+from precast.storage import CloudStore
+from precast.storage.s3_api import S3Bucket
+from precast.workflows.publish import fix_headers, headers, plan_fixes
 from s3_server import S3Server
-from watched_store import Killed, Watched
 
-OCTETS = "application/octet-stream"
+CHANCE = b"\x1f\x8b\x08"
+
+
+@dataclass
+class Uploaded:
+    """Two datasets in a public bucket, and what their objects are meant to hold."""
+
+    server: S3Server
+    bucket: str
+    client: Any
+    truth: dict[str, bytes]
+    multires: str
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.bucket}/p"
+
+    def put(self, key: str, body: bytes, **how: Any) -> None:
+        self.client.put_object(Bucket=self.bucket, Key=f"p/{key}", Body=body, **how)
+
+    def head(self, key: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.head_object(Bucket=self.bucket, Key=f"p/{key}")
+        return found
+
+    def stored(self, key: str) -> bytes:
+        found: bytes = self.client.get_object(Bucket=self.bucket, Key=f"p/{key}")["Body"].read()
+        return found
+
+    def keys(self) -> set[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix="p/")
+        return {one["Key"].removeprefix("p/") for page in pages for one in page.get("Contents", ())}
+
+    def state(self) -> dict[str, tuple[Any, ...]]:
+        names = ("ContentType", "ContentEncoding", "CacheControl")
+        return {key: (self.stored(key), *(self.head(key).get(name) for name in names)) for key in self.keys()}
+
+    def read(self, key: str) -> bytes:
+        """Return an object as a browser gets it."""
+        data = self.stored(key)
+        encoding = self.head(key).get("ContentEncoding")
+        if encoding == "br":
+            return bytes(imagecodecs.brotli_decode(data))
+        return gzip.decompress(data) if encoding == "gzip" else data
+
+    def assert_right(self, but: tuple[str, ...] = ()) -> None:
+        """See that everything is as a viewer needs it."""
+        assert self.keys() - set(but) == set(self.truth)
+        for key, data in self.truth.items():
+            head = self.head(key)
+            ranged = key.endswith(".shard") or (self.multires in key and key.rpartition("/")[2].isdigit())
+            rule = kind_of(key).rule
+            assert self.read(key) == data, key
+            assert head["ContentType"] == rule.content_type, key
+            assert head["CacheControl"] == rule.cache_control(), key
+            if ranged:
+                assert not head.get("ContentEncoding"), key
+                assert self.stored(key) == data, key
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return two datasets: labels in shards with meshes, and an image in gzipped chunks, one of which is odd."""
-    root = tmp_path_factory.mktemp("datasets")
-    labels = np.zeros((40, 60, 70), np.uint32)
-    labels[5:30, 5:40, 5:35] = 7
-    labels[10:25, 45:55, 40:60] = 9
-    precast.convert(labels, root / "labels", precast.ConvertOptions(resolution=8, kind="segmentation"))
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labels in shards with meshes in single files, and an image in single chunks, one of which looks like gzip."""
+    root = tmp_path_factory.mktemp("datasets") / "out"
+    data = np.zeros((24, 24, 24), np.uint32)
+    data[3:20, 3:20, 3:20] = 7
+    data[21:23, 3:20, 3:20] = 9
+    precast.convert(data, root / "labels", precast.ConvertOptions(resolution=8, kind="segmentation"))
     precast.mesh(root / "labels", precast.MeshOptions(unsharded=True))
-    image = np.random.default_rng(0).integers(1, 255, (40, 60, 70)).astype(np.uint8)
-    image[0, 0, :2] = 0x1F, 0x8B  # a chunk that begins as gzip data do, and is none
-    for name, compress in (("em", "gzip"), ("plain", "none")):
-        options = precast.ConvertOptions(resolution=8, kind="image", unsharded=True, chunk_size="32", compress=compress)
-        precast.convert(image, root / name, options)
+    image = np.random.default_rng(0).integers(1, 255, (24, 24, 24)).astype(np.uint8)
+    image[0, 0, :3] = list(CHANCE)
+    options = precast.ConvertOptions(resolution=8, kind="image", unsharded=True, chunk_size="16", compress="none")
+    precast.convert(image, root / "em", options)
     return root
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+@pytest.fixture
+def uploaded(s3: S3Server, bucket: str, datasets: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Uploaded:
+    """Upload with the headers that a program guesses."""
+    forget_credentials(monkeypatch, tmp_path)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
+    monkeypatch.setenv("AWS_REGION", s3.region)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    client = boto3.client("s3")
+    truth = {
+        str(path.relative_to(datasets)): path.read_bytes()
+        for path in datasets.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+    assert not any(key.endswith(".gz") for key in truth)
+    mesh = json.loads(truth["labels/info"])["mesh"]
+    made = Uploaded(s3, bucket, client, truth, f"labels/{mesh}/")
+    for key, data in truth.items():
+        made.put(key, data, ContentType="binary/octet-stream")
+    return made
 
 
-def headers(key: str) -> dict[str, str]:
-    """Return the headers that an object must have, by the format alone."""
-    name = key.rpartition("/")[2]
-    rewritten = name in ("info", "provenance")
-    json_too = rewritten
-    return {"ContentType": "application/json" if json_too else OCTETS, "CacheControl": cache(rewritten)}
-
-
-def cache(rewritten: bool) -> str:
-    return "no-cache" if rewritten else "public, max-age=3600"
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def place(s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Place:
-    forget_credentials(monkeypatch, tmp_path)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.keys.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.keys.secret_key)
-    monkeypatch.setenv("AWS_REGION", s3.region)
-    return Place(s3.endpoint, bucket, boto3.client("s3", endpoint_url=s3.endpoint))
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def one(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main.run([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return one
 
 
-def sync_by_hand(place: Place, folder: Path) -> None:
-    """Upload files as they are, with no header but a type that was guessed."""
-    for key, data in files(folder).items():
-        place.client.put_object(Bucket=place.bucket, Key=f"p/{key}", Body=data, ContentType="binary/octet-stream")
+def plant(uploaded: Uploaded) -> None:
+    """Plant each fault."""
+    truth, put = uploaded.truth, uploaded.put
+    chunks = sorted(key for key in truth if key.startswith("em/") and "-" in key)
+    assert sum(truth[key].startswith(CHANCE) for key in chunks) == 1
+    ordinary = [key for key in chunks if not truth[key].startswith(CHANCE)]
+    shard = next(key for key in truth if key.endswith(".shard"))
+    fragments = sorted(key for key in truth if key.startswith(uploaded.multires) and key.rpartition("/")[2].isdigit())
+    manifest = next(key for key in truth if key.endswith(".index"))
+    put(ordinary[0], gzip.compress(truth[ordinary[0]]))
+    put(ordinary[1], truth[ordinary[1]], ContentEncoding="gzip")
+    put(ordinary[2], gzip.compress(truth[ordinary[2]]), ContentEncoding="gzip", Metadata={"lab": "x"})
+    put(f"{ordinary[3]}.gz", gzip.compress(truth[ordinary[3]]), ContentType="application/gzip")
+    put(f"{ordinary[4]}.gz", truth[ordinary[4]])
+    put(f"{ordinary[5]}.br", bytes(imagecodecs.brotli_encode(truth[ordinary[5]])))
+    put(f"{ordinary[6]}.gz", gzip.compress(truth[ordinary[6]]))  # beside the same
+    put(shard, gzip.compress(truth[shard]), ContentEncoding="gzip")
+    put(fragments[0], gzip.compress(truth[fragments[0]]))
+    put(f"{fragments[1]}.gz", gzip.compress(truth[fragments[1]]), ContentEncoding="gzip")
+    put(f"{manifest}.gz", gzip.compress(truth[manifest]))
+    put("em/info.gz", gzip.compress(truth["em/info"]))
+    put("labels/info", gzip.compress(truth["labels/info"]), CacheControl="max-age=31536000")
+    gone = [*ordinary[3:6], fragments[1], manifest, "em/info"]
+    for key in gone:
+        uploaded.client.delete_object(Bucket=uploaded.bucket, Key=f"p/{key}")
 
 
-def verify(place: Place, folder: Path, names: tuple[str, ...] = ("em", "plain", "labels")) -> None:
-    wanted = {key: data for key, data in files(folder).items() if key.split("/")[0] in names}
-    there = {one["Key"] for one in place.client.list_objects_v2(Bucket=place.bucket, Prefix="p/")["Contents"]}
-    assert there == {f"p/{key.removesuffix('.gz')}" for key in wanted}
-    for key, data in wanted.items():
-        bare = key.removesuffix(".gz")
-        head = place.head(f"p/{bare}")
-        assert head.get("ContentEncoding", "") == ("gzip" if bare != key else ""), key
-        assert {name: head[name] for name in ("ContentType", "CacheControl")} == headers(bare), key
-        assert place.bytes(f"p/{bare}") == data
+def test_every_fault(uploaded: Uploaded, run: Run) -> None:
+    plant(uploaded)
+    uploaded.put("em/notes.txt", b"theirs", ContentType="text/plain")
+    before = uploaded.state()
+    code, out, _ = run("publish", "--fix-headers", uploaded.url, "--dry-run")
+    assert code == 0
+    assert "dry run: nothing is written" in out
+    for fault in headers.FAULTS:
+        assert fault in out
+    assert uploaded.state() == before
+    planned = plan_fixes(uploaded.url)
 
-
-def test_a_sync_of_the_files(place: Place, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sync_by_hand(place, folder)
-    before = {one["Key"]: one["ETag"] for one in place.client.list_objects_v2(Bucket=place.bucket)["Contents"]}
-    reached = ["--endpoint", place.endpoint]
-    assert run(["publish", "--fix-headers", place.url("p"), "--dry-run", *reached]) == 0
-    told = capsys.readouterr().out
-    assert "the name ends in .gz" in told
-    assert "Content-Type: binary/octet-stream" in told
-    after = {one["Key"]: one["ETag"] for one in place.client.list_objects_v2(Bucket=place.bucket)["Contents"]}
-    assert after == before
-    assert run(["publish", "--fix-headers", place.url("p"), *reached]) == 0
-    assert "repaired and verified" in capsys.readouterr().err
-    verify(place, folder)
-    assert run(["check", place.url("p"), *reached]) == 0
-    capsys.readouterr()
-    assert run(["publish", "--fix-headers", place.url("p"), "--json", *reached]) == 0
-    assert json.loads(capsys.readouterr().out)["result"]["repaired"] == 0
-
-
-def put(place: Place, key: str, data: bytes, **headers: str) -> None:
-    place.client.put_object(Bucket=place.bucket, Key=f"p/{key}", Body=data, **headers)
-
-
-def gzip_without_label(place: Place, data: dict[str, bytes]) -> None:
-    for key in [key for key in data if key.endswith(".gz")]:
-        put(place, key.removesuffix(".gz"), data[key], ContentType=OCTETS)
-
-
-def label_without_gzip(place: Place, data: dict[str, bytes]) -> None:
-    for key in [key for key in data if not key.endswith(".gz")]:
-        put(place, key, data[key], ContentEncoding="gzip")
-
-
-def packed_with_label(place: Place, data: dict[str, bytes]) -> None:
-    for key in [key for key in data if not key.endswith(".gz")]:
-        put(place, key, gzip.compress(data[key]), ContentEncoding="gzip")
-
-
-def packed_without_label(place: Place, data: dict[str, bytes]) -> None:
-    for key in [key for key in data if key.endswith(".shard")]:
-        put(place, key, gzip.compress(data[key]))
-
-
-def kept_for_long(place: Place, data: dict[str, bytes]) -> None:
-    for key in [key for key in data if key.endswith("info")]:
-        put(place, key, data[key], ContentType="application/json", CacheControl="public, max-age=86400")
-
-
-def brotli(place: Place, data: dict[str, bytes]) -> None:
-    for key in [key for key in data if "em/8_8_8/" in key]:
-        place.client.delete_object(Bucket=place.bucket, Key=f"p/{key}")
-        put(place, f"{key.removesuffix('.gz')}.br", bytes(brotli_encode(gzip.decompress(data[key]))))
-
-
-FAULTS = [gzip_without_label, label_without_gzip, packed_with_label, packed_without_label, kept_for_long, brotli]
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault.__name__))
-def test_every_fault(place: Place, folder: Path, fault: Callable[[Place, dict[str, bytes]], None]) -> None:
-    sync_by_hand(place, folder)
-    data = files(folder)
-    fault(place, data)
-    if fault is gzip_without_label:
-        for key in [key for key in data if key.endswith(".gz")]:
-            place.client.delete_object(Bucket=place.bucket, Key=f"p/{key}")
-    store = place.store("p")
-    assert fix_headers(store).repaired
-    for name in ("em", "plain", "labels"):
-        here, there = precast.open(folder / name), precast.open(place.store(f"p/{name}"))
-        for a, b in zip(here.scales, there.scales, strict=True):
-            assert np.array_equal(a[:], b[:])
-    report = precast.check(store)
-    assert [finding for finding in report.findings if finding.severity != "info"] == []
-    for key in {key.removesuffix(".gz") for key in data}:
-        head = place.head(f"p/{key}")
-        whole = not key.endswith((".shard", ".npy")) and not (key.startswith("labels/mesh/") and key[-1].isdigit())
-        assert head.get("ContentEncoding", "") in (("", "gzip", "br") if whole else ("",)), key
-        assert {name: head[name] for name in ("ContentType", "CacheControl")} == headers(key), key
-    assert fix_headers(store).repaired == 0
-
-
-def test_both_names(place: Place, folder: Path) -> None:
-    sync_by_hand(place, folder)
-    fix_headers(place.store("p"))
-    data = files(folder)
-    same, other = [key for key in data if key.startswith("em/8_8_8/")][:2]
-    put(place, same, data[same])
-    put(place, other, gzip.compress(b"something else"))
-    done = fix_headers(place.store("p"))
-    assert (done.repaired, done.copies) == (0, 1)
-    assert [finding.code for finding in done.findings] == ["PU121"]
-    with pytest.raises(place.client.exceptions.ClientError):
-        place.head(f"p/{same}")
-    assert gzip.decompress(place.bytes(f"p/{other}")) == b"something else"
-
-
-def test_other_objects_are_left_alone(place: Place, folder: Path) -> None:
-    sync_by_hand(place, folder)
-    put(place, "notes/readme.gz", gzip.compress(b"hello"), ContentType="text/plain")
-    put(place, "em/notes.txt", b"hello", ContentType="text/plain")
-    done = fix_headers(place.store("p"))
-    assert [finding.code for finding in done.findings] == ["PU120"]
-    assert gzip.decompress(place.bytes("p/notes/readme.gz")) == b"hello"
-    assert place.head("p/em/notes.txt")["ContentType"] == "text/plain"
-
-
-def test_large_objects_in_pieces(place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("precast.workflows.fix_headers.PIECE_BYTES", 1000)
-    sync_by_hand(place, folder)
-    packed_with_label(place, files(folder))
-    fix_headers(place.store("p"))
-    for key, data in files(folder).items():
-        if key.endswith(".shard"):
-            assert place.bytes(f"p/{key}") == data
-
-
-def test_killed_at_every_operation(folder: Path) -> None:
-    start = Watched()
-    for key, data in files(folder / "em").items():
-        start.write(key, data, Attributes(content_type=""))
-    start.write("16_16_8/odd", b"", Attributes())
-    start.delete("16_16_8/odd")
-    start = start.again()
-    undisturbed = start.again()
-    fix_headers(undisturbed, threads=1)
-    count = len(undisturbed.operations)
-    for number in itertools.chain(range(6), range(6, count, 7)):
-        store = start.again()
-        store.end_at, store.after = number, number % 2 == 0
-        with pytest.raises(Killed):
-            fix_headers(store, threads=1)
-        readable = MemoryStore()
-        readable._objects = dict(store._objects)
-        store.end_at = None
-        fix_headers(store)
-        assert store.contents() == undisturbed.contents()
-    assert np.array_equal(precast.open(undisturbed).scales[0][:], precast.open(folder / "em").scales[0][:])
-
-
-def test_refusals(
-    place: Place, folder: Path, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    with pytest.raises(UsageError, match="no headers that are kept with them"):
-        fix_headers(LocalStore(folder / "em"))
-    with pytest.raises(ObjectNotFoundError, match="it has no info"):
-        fix_headers(place.store("nothing"))
-    sync_by_hand(place, folder)
-    keys = s3.new_user()
-    s3.allow(
-        place.bucket,
+    uploaded.server.allow(
+        uploaded.bucket,
         {
             "Effect": "Allow",
-            "Principal": {"AWS": keys.access_key},
-            "Action": ["s3:GetObject", "s3:ListBucket"],
-            "Resource": [f"arn:aws:s3:::{place.bucket}", f"arn:aws:s3:::{place.bucket}/*"],
+            "Principal": "*",
+            "Action": ["s3:GetObject"],
+            "Resource": [f"arn:aws:s3:::{uploaded.bucket}/p/*"],
         },
     )
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys.secret_key)
-    store = CloudStore(place.url("p"), place.store("p").options)
-    with pytest.raises(AccessDeniedError) as caught:
-        fix_headers(store)
-    assert "s3:PutObject" in str(caught.value.hint)
-    assert fix_headers(store, dry_run=True).repaired
-    for arguments in (["a", "b"], ["a", "--public"], ["a", "--delete"], ["a", "--from-profile", "x"]):
-        assert run(["publish", "--fix-headers", *arguments]) == 2
-        assert "--fix-headers" in capsys.readouterr().err
+    code, out, told = run("publish", "--fix-headers", uploaded.url, "--json")
+    assert code == 1, "the bucket has no CORS rules, which the check says"
+    result = json.loads(out)["result"]
+    assert result["fixed_objects"] == planned.fixed_objects
+    assert result["left"] == ["em/notes.txt"]
+    uploaded.assert_right(but=("em/notes.txt",))
+    assert uploaded.state()["em/notes.txt"] == before["em/notes.txt"]
+    labelled = [key for key in uploaded.truth if uploaded.head(key).get("ContentEncoding") == "gzip"]
+    assert len(labelled) == 6, "what was packed and is read whole is packed still"
+    assert [uploaded.head(key)["Metadata"] for key in labelled].count({"lab": "x"}) == 1
+
+    # as viewers meet it, once other pages may read
+    from precast.precomputed.server_lines import S3_CORS
+
+    uploaded.client.put_bucket_cors(Bucket=uploaded.bucket, CORSConfiguration=S3_CORS)
+    after = uploaded.state()
+    code, out, told = run("publish", "--fix-headers", uploaded.url)
+    assert code == 0, told
+    assert "0 of " in told
+    assert out.startswith("https://neuroglancer-demo")
+    assert uploaded.state() == after
+    for name in ("labels", "em"):
+        code, out, _ = run("check", f"{uploaded.server.endpoint}/{uploaded.bucket}/p/{name}", "--json")
+        assert code == 0
+        assert [one["code"] for one in json.loads(out)["findings"]] in ([], ["PC912"]), "as the server refuses"
+        assert run("check", f"{uploaded.url}/{name}")[0] == 0
+
+
+def test_different_content_under_both_names_is_left_alone(uploaded: Uploaded, run: Run) -> None:
+    fix_headers(uploaded.url)
+    chunk = next(key for key in sorted(uploaded.truth) if key.startswith("em/") and "-" in key)
+    uploaded.put(f"{chunk}.gz", gzip.compress(b"older"))
+    before = uploaded.state()
+    code, _, told = run("publish", "--fix-headers", uploaded.url)
+    assert code == 1
+    assert f"{chunk}.gz is there without the end of its name too" in told
+    assert uploaded.state() == before
+
+
+def test_where_the_store_is_not_asked_to_copy(uploaded: Uploaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with stores that do not speak S3: everything is read and written."""
+    plant(uploaded)
+    monkeypatch.setattr(CloudStore, "scheme", property(lambda _: "az"))
+    monkeypatch.setattr(S3Bucket, "copy", None)
+    assert fix_headers(uploaded.url).fixed_objects > len(headers.FAULTS)
+    uploaded.assert_right()
+    assert fix_headers(uploaded.url).fixed_objects == 0
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
+def test_killed_at_every_change_nothing_is_lost(uploaded: Uploaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(uploaded)
+    total = plan_fixes(uploaded.url).fixed_objects
+    count, lock = 0, threading.Lock()
+    original = {name: getattr(CloudStore, name) for name in ("write_file", "delete")}
+    copy = S3Bucket.copy
+
+    def ending(work: Callable[..., None], after: bool) -> Callable[..., None]:
+        def one(*arguments: Any) -> None:
+            nonlocal count
+            with lock:
+                count += 1
+                if count >= 3 and not after:
+                    raise Killed
+            work(*arguments)
+            if count >= 3 and after:
+                raise Killed
+
+        return one
+
+    ends = 0
+    while ends < 60:
+        count = 0
+        with monkeypatch.context() as patch:
+            after = ends % 2 == 0
+            for name, work in original.items():
+                patch.setattr(CloudStore, name, ending(work, after))
+            patch.setattr(S3Bucket, "copy", ending(copy, after))
+            try:
+                fix_headers(uploaded.url, precast.PublishOptions(threads=1))
+                break
+            except Killed:
+                ends += 1
+        # whatever is missing under its name is there as a packed file
+        keys = uploaded.keys()
+        for key in uploaded.truth:
+            assert any(f"{key}{end}" in keys for end in ("", ".gz", ".br")), key
+    assert total // 3 <= ends < 60
+    uploaded.assert_right()
+
+
+def test_what_does_not_arrive_is_not_taken_for_repaired(uploaded: Uploaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(uploaded)
+    write = CloudStore.write_file
+
+    def cut(self: CloudStore, key: str, path: Path, attributes: Any) -> None:
+        path.write_bytes(path.read_bytes()[:-1])
+        write(self, key, path, attributes)
+
+    monkeypatch.setattr(CloudStore, "write_file", cut)
+    monkeypatch.setattr(S3Bucket, "copy", lambda *_: None)
+    with pytest.raises((StorageError, ObjectNotFoundError)):
+        fix_headers(uploaded.url, precast.PublishOptions(threads=1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["PLACE", "PLACE", "--fix-headers"], "--fix-headers takes the destination alone"),
+        (["PLACE", "--fix-headers", "--rollback"], "does not go with"),
+        (["PLACE", "--fix-headers", "--public"], "--public does not go with --fix-headers"),
+        (["PLACE", "--fix-headers"], "--fix-headers is for buckets"),
+    ],
+)
+def test_what_does_not_fit(datasets: Path, run: Run, arguments: list[str], text: str) -> None:
+    code, _, told = run("publish", *(one.replace("PLACE", str(datasets)) for one in arguments))
+    assert code == 2
+    assert text in told
+
+
+def test_nothing_there(uploaded: Uploaded) -> None:
+    with pytest.raises(ObjectNotFoundError, match="there is no dataset"):
+        fix_headers(f"s3://{uploaded.bucket}/elsewhere")
+    with pytest.raises(UsageError):
+        fix_headers("https://host/em")
+
+
+def test_gzip_in_pieces() -> None:
+    data = bytes(np.random.default_rng(1).integers(0, 9, 1 << 20, np.uint8))
+    packed = gzip.compress(data[:400_000]) + gzip.compress(data[400_000:])
+    for step in (1 << 16, 99_991, len(packed)):
+        pieces = (packed[start : start + step] for start in range(0, len(packed), step))
+        assert b"".join(headers._inflated(pieces)) == data
+    for wrong in (packed[:-5], packed[:100], b"\x1f\x8b\x08" + b"x" * 50, packed + b"tail"):
+        with pytest.raises(FormatError):
+            list(headers._inflated([wrong]))

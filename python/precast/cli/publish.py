@@ -24,16 +24,18 @@ from precast.cli.render import bytes_text, document, print_findings, seconds_tex
 from precast.errors import AccessDeniedError, UsageError
 from precast.execution.memory import share_heaps
 from precast.storage import Store, open_store
-from precast.workflows.fix_headers import FixSummary, fix_headers
 from precast.workflows.publish import (
+    FixSummary,
     PublicPlan,
     PublishOptions,
     PublishSummary,
     Removal,
     RollbackSummary,
     Viewed,
+    fix_headers,
     look,
     make_public,
+    plan_fixes,
     plan_public,
     plan_publication,
     plan_removal,
@@ -47,9 +49,7 @@ __all__ = ["command"]
 
 
 EXIT_FINDINGS = 1
-FLAGS = ("public", "delete", "rollback", "fix_headers", "yes", "dry_run")
-ALONE = {"rollback": ("delete", "dry_run", "yes", "public", "fix_headers"), "fix_headers": ("delete", "public")}
-"""Flags that go with one place, and those that they do not go with."""
+FLAGS = ("public", "fix_headers", "delete", "rollback", "yes", "dry_run")
 
 
 @click.command("publish")
@@ -61,13 +61,13 @@ ALONE = {"rollback": ("delete", "dry_run", "yes", "public", "fix_headers"), "fix
     is_flag=True,
     help="Let everybody read it, with browsers too: shows what of the bucket is changed, and asks first.",
 )
-@click.option("--delete", is_flag=True, help="Remove former generations at the destination afterwards; asks first.")
-@click.option("--rollback", is_flag=True, help="Switch DESTINATION, given alone, back to what readers saw before.")
 @click.option(
     "--fix-headers",
     is_flag=True,
-    help="Repair what an upload by hand left at DESTINATION, given alone: encodings, types, caches, .gz in names.",
+    help="Repair headers, names and packing of what lies at DESTINATION, given alone, uploaded by other means.",
 )
+@click.option("--delete", is_flag=True, help="Remove former generations at the destination afterwards; asks first.")
+@click.option("--rollback", is_flag=True, help="Switch DESTINATION, given alone, back to what readers saw before.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be done, and write nothing.")
 @source_options
@@ -86,16 +86,16 @@ def command(places: tuple[str, ...], *, as_json: bool, quiet: bool, **values: An
     flags = {name: bool(values.pop(name)) for name in FLAGS}
     reached = take_store_options(values)
     _check(places, flags)
-    alone = next((name for name in ALONE if flags[name]), None)
-    if alone and given({name: values[name] for name in values if name.startswith(OF_SOURCE)}):
-        raise UsageError(f"{_flag(alone)} has no source, which --from-… is about", hint="leave it out")
+    one_place = flags["rollback"] or flags["fix_headers"]
+    if one_place and given({name: values[name] for name in values if name.startswith(OF_SOURCE)}):
+        raise UsageError("there is no source here, which --from-… is about", hint="leave it out")
     source = open_source(places[0], values)
     options = PublishOptions(**given(values))
     store = open_store(places[-1], reached)
     if flags["rollback"]:
         return _roll_back(store, options, as_json=as_json, quiet=quiet)
     if flags["fix_headers"]:
-        return _fix_headers(store, options, dry_run=flags["dry_run"], as_json=as_json, quiet=quiet)
+        return _fix(store, options, dry_run=flags["dry_run"], as_json=as_json, quiet=quiet)
     _refuse_silence(flags, as_json=as_json)
     silent = as_json or quiet
     opening = plan_public(store) if flags["public"] else None
@@ -124,16 +124,19 @@ def command(places: tuple[str, ...], *, as_json: bool, quiet: bool, **values: An
 
 
 def _check(places: tuple[str, ...], flags: dict[str, bool]) -> None:
-    alone = next((name for name in ALONE if flags[name]), None)
-    if alone:
+    alone: dict[str, tuple[str, ...]] = {"rollback": ("fix_headers", "delete", "dry_run", "yes", "public")}
+    alone["fix_headers"] = ("delete", "yes", "public")
+    one = next((name for name in alone if flags[name]), None)
+    if one is not None:
+        flag = f"--{one.replace('_', '-')}"
         if len(places) != 1:
             raise UsageError(
-                f"{_flag(alone)} takes the destination alone, got {len(places)} places",
-                hint=f"precast publish {_flag(alone)} DESTINATION",
+                f"{flag} takes the destination alone, got {len(places)} places",
+                hint=f"precast publish {flag} DESTINATION",
             )
-        for name in ALONE[alone]:
+        for name in alone[one]:
             if flags[name]:
-                raise UsageError(f"{_flag(name)} does not go with {_flag(alone)}", hint="leave one of them out")
+                raise UsageError(f"--{name.replace('_', '-')} does not go with {flag}", hint="leave one of them out")
     elif len(places) != 2:
         raise UsageError(
             f"a source and a destination are needed, got {len(places)} places",
@@ -144,10 +147,6 @@ def _check(places: tuple[str, ...], flags: dict[str, bool]) -> None:
             "--yes answers what --delete and --public ask, and neither is given",
             hint="leave it out, or give one of them",
         )
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _refuse_silence(flags: dict[str, bool], *, as_json: bool) -> None:
@@ -178,18 +177,21 @@ def _look(
 ) -> Viewed | None:
     """Check what was published as a viewer does, where everybody may read it, and print the link."""
     names = [one.name for one in summary.datasets]
+    viewed = _viewed(store, names, listed=summary.listed, changed=changed, quiet=quiet)
+    if viewed is None and flags["public"]:
+        raise AccessDeniedError(
+            f"the data are at {store.url}, but not everybody can read them",
+            hint="something refuses them: settings that are still to be made, a statement of the policy that "
+            "denies it, or a block of public access for the whole account",
+            where=store.url,
+        )
+    return viewed
+
+
+def _viewed(store: Store, names: Sequence[str], *, listed: bool, changed: bool, quiet: bool) -> Viewed | None:
     with progress_for(quiet=quiet) as progress:
-        viewed = look(store, names, listed=summary.listed, wait=changed, progress=progress)
-    if viewed is None:
-        if flags["public"]:
-            raise AccessDeniedError(
-                f"the data are at {store.url}, but not everybody can read them",
-                hint="something refuses them: settings that are still to be made, a statement of the policy that "
-                "denies it, or a block of public access for the whole account",
-                where=store.url,
-            )
-        return None
-    if not quiet:
+        viewed = look(store, names, listed=listed, wait=changed, progress=progress)
+    if viewed is not None and not quiet:
         findings = [one for report in viewed.reports for one in report.findings]
         if findings:
             click.echo(grouped_text(findings), err=True)
@@ -200,6 +202,22 @@ def _look(
     return viewed
 
 
+def _fix(store: Store, options: PublishOptions, *, dry_run: bool, as_json: bool, quiet: bool) -> int:
+    work = plan_fixes if dry_run else fix_headers
+    with progress_for(quiet=quiet or as_json) as progress:
+        summary = work(store, options, progress)
+    if not (as_json or quiet):
+        click.echo(fix_text(summary), err=not dry_run)
+    viewed = None
+    if not dry_run:
+        viewed = _viewed(store, summary.datasets, listed=summary.listed, changed=False, quiet=as_json or quiet)
+    ok = not summary.conflicts and (viewed is None or viewed.ok)
+    if as_json:
+        findings = [one for report in viewed.reports for one in report.findings] if viewed is not None else []
+        click.echo(document("publish", summary, findings, ok=ok))
+    return 0 if ok else EXIT_FINDINGS
+
+
 def _roll_back(store: Store, options: PublishOptions, *, as_json: bool, quiet: bool) -> int:
     with progress_for(quiet=quiet or as_json) as progress:
         done = roll_back(store, options, progress)
@@ -208,30 +226,6 @@ def _roll_back(store: Store, options: PublishOptions, *, as_json: bool, quiet: b
     elif not quiet:
         click.echo(rollback_text(done), err=True)
     return 0
-
-
-def _fix_headers(store: Store, options: PublishOptions, *, dry_run: bool, as_json: bool, quiet: bool) -> int:
-    with progress_for(quiet=quiet or as_json) as progress:
-        done = fix_headers(store, dry_run=dry_run, threads=options.at_once, progress=progress)
-    if as_json:
-        click.echo(document("publish", done, done.findings))
-    elif dry_run or not quiet:
-        click.echo(fix_text(done), err=not dry_run)
-        print_findings(done.findings)
-    return 0
-
-
-def fix_text(done: FixSummary) -> str:
-    """Return what was repaired, or would be, on one screen."""
-    note = "   (dry run: nothing is written)" if done.dry_run else ""
-    lines = [f"{done.place}: {done.objects} objects{note}"]
-    if done.counts:
-        rows = [[one.reason, str(one.objects), bytes_text(one.bytes), one.example] for one in done.counts]
-        lines.append(table(["what is wrong", "objects", "bytes", "for example"], rows, left=1))
-    what = "to repair" if done.dry_run else "repaired and verified"
-    copies = f"; {done.copies} copies under names of packed files {'to remove' if done.dry_run else 'removed'}"
-    lines.append(f"  {done.repaired} {what}, {bytes_text(done.bytes)}{copies if done.copies else ''}")
-    return "\n".join(lines)
 
 
 def _remove(store: Store, options: PublishOptions, *, yes: bool, quiet: bool) -> Sequence[Removal]:
@@ -291,6 +285,23 @@ def text(summary: PublishSummary) -> str:
         f"  verified; {sum(one.sent_objects for one in summary.datasets)} objects, {bytes_text(size)} sent in "
         f"{seconds_text(summary.seconds)}{rate}, peak memory {bytes_text(summary.peak_memory_bytes)}"
     )
+    return "\n".join(lines)
+
+
+def fix_text(summary: FixSummary) -> str:
+    """Return what was repaired, or would be, by what was wrong, with examples."""
+    note = "   (dry run: nothing is written)" if summary.dry_run else ""
+    lines = [f"{summary.place}{note}"]
+    for fault in summary.faults:
+        lines.append(f"  {fault.objects} objects, {bytes_text(fault.bytes)}: {fault.what}")
+        lines.append(f"    {', '.join(fault.examples)}{' ...' if fault.objects > len(fault.examples) else ''}")
+    for key in summary.conflicts:
+        lines.append(f"  left alone: {key} is there without the end of its name too, with other content")
+    if summary.left_objects:
+        some = f"{', '.join(summary.left)}{' ...' if summary.left_objects > len(summary.left) else ''}"
+        lines.append(f"  left alone: {summary.left_objects} objects that belong to no dataset: {some}")
+    done = "would be repaired" if summary.dry_run else "repaired and verified"
+    lines.append(f"  {summary.fixed_objects} of {summary.objects} objects {done}, {bytes_text(summary.fixed_bytes)}")
     return "\n".join(lines)
 
 

@@ -21,6 +21,7 @@ T = TypeVar("T")
 NOT_OFFERED = ("NotImplemented", "MethodNotAllowed", "UnknownOperationException", "UnsupportedOperation")
 NO_SETTING = ("NoSuchCORSConfiguration", "NoSuchBucketPolicy", "NoSuchPublicAccessBlockConfiguration")
 BLOCKED = "BlockPublicPolicy"
+KEPT = ("Metadata", "StorageClass", "ContentDisposition", "ContentLanguage")
 COPY_PART_BYTES = 1 << 30
 """Larger objects are copied in parts; in one piece a store copies 5 GiB at most."""
 
@@ -175,21 +176,27 @@ class S3Bucket:
     # ---- objects
 
     def copy(self, source: str, target: str, attributes: Attributes) -> None:
-        """Give the bytes of an object to another one, or to itself, with these headers; they stay in the store."""
+        """Give the bytes of an object to another one, or to itself, with these headers; they stay in the store.
+
+        Metadata of others and the storage class are kept; access control lists are not, which new buckets do not have.
+        """
         from boto3.s3.transfer import TransferConfig
 
-        told = {"ContentType": attributes.content_type, "MetadataDirective": "REPLACE"}
+        told: dict[str, Any] = {"ContentType": attributes.content_type, "MetadataDirective": "REPLACE"}
         if attributes.encoding:
             told["ContentEncoding"] = attributes.encoding
         if attributes.cache_control:
             told["CacheControl"] = attributes.cache_control
         prefix = f"{self.store.prefix}/" if self.store.prefix else ""
+        where = f"{self.store.url}/{source}"
+        kept = self._run("copy", where, lambda: self._client.head_object(Bucket=self.name, Key=prefix + source))
+        told |= {name: kept[name] for name in KEPT if kept.get(name)}
         config = TransferConfig(
             multipart_threshold=5 * COPY_PART_BYTES, multipart_chunksize=COPY_PART_BYTES, use_threads=False
         )
         self._run(
             "copy",
-            f"{self.store.url}/{source}",
+            where,
             lambda: self._client.copy(
                 {"Bucket": self.name, "Key": prefix + source}, self.name, prefix + target, ExtraArgs=told, Config=config
             ),

@@ -41,6 +41,7 @@ __all__ = [
     "finish_removal",
     "header_faults",
     "keep_foreign",
+    "prune",
     "remove_all",
     "remove_former",
     "switch",
@@ -191,11 +192,11 @@ def finish_removal(store: Below, index: GenerationIndex, sender: Sender) -> Gene
     done = replace(index, removing=())
     write_index(store, done)
     if isinstance(store.store, LocalStore):
-        _prune(store.store.root / store.directory)
+        prune(store.store.root / store.directory)
     return done
 
 
-def _prune(folder: Path) -> None:
+def prune(folder: Path) -> None:
     """Remove directories of a file system in which nothing is left."""
     for inside, _, _ in os.walk(folder, topdown=False):
         if Path(inside) != folder:

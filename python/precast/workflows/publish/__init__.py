@@ -9,6 +9,7 @@ from precast.workflows.publish.former import (
     remove_former_generations,
     roll_back,
 )
+from precast.workflows.publish.headers import FixSummary, fix_headers, plan_fixes
 from precast.workflows.publish.options import PublishOptions
 from precast.workflows.publish.public import PublicPlan, Viewed, look, make_public, plan_public
 from precast.workflows.publish.publication import (
@@ -18,22 +19,30 @@ from precast.workflows.publish.publication import (
     plan_publication,
     publish,
 )
+from precast.workflows.publish.remove import RemovalOptions, RemovalSummary, plan_rm, rm
 
 __all__ = [
     "DatasetSummary",
+    "FixSummary",
     "HeaderCount",
     "PublicPlan",
     "PublishOptions",
     "PublishSummary",
     "Removal",
+    "RemovalOptions",
+    "RemovalSummary",
     "RollbackSummary",
     "Viewed",
+    "fix_headers",
     "look",
     "make_public",
+    "plan_fixes",
     "plan_public",
     "plan_publication",
     "plan_removal",
+    "plan_rm",
     "publish",
     "remove_former_generations",
+    "rm",
     "roll_back",
 ]
