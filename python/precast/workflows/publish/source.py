@@ -15,6 +15,7 @@ from precast.dataset.members import read_list, read_members
 from precast.errors import FormatError, ObjectNotFoundError, SourceError
 from precast.execution.published.transfer import File, checksum, file_checksum
 from precast.execution.workdir import unfinished_work
+from precast.precomputed.chunk_names import from_folders
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, LABEL_TABLE_KEY, PROVENANCE_KEY, ObjectKind, kind_of
 from precast.precomputed.paths import normal_path
 from precast.precomputed.strict_json import parse_object
@@ -239,7 +240,7 @@ def _dataset(root: Path, name: str) -> SourceDataset:
         if key in parts.linked:
             continue
         found = parts.object(key, file)
-        if found is None:
+        if found is None or (found[1].key != key and found[1].key in files):
             left_out.append(key)
         else:
             number = next(number for number, group in enumerate(groups) if found[0] in group)
@@ -377,7 +378,10 @@ class _Parts:
         return [[path for path in paths if group[path] == first] for first in dict.fromkeys(group[p] for p in paths)]
 
     def object(self, key: str, file: File) -> tuple[str, SourceObject] | None:
-        """Return the directory that a file belongs to, and what it is; None if it belongs to nothing."""
+        """Return the directory that a file belongs to, and what it is; None if it belongs to nothing.
+
+        Chunks in folders, for which a web server needs a rule, get the names that viewers ask for.
+        """
         inside = [path for path in self.kinds if not path or key.startswith(f"{path}/")]
         if not inside:
             return None
@@ -385,13 +389,16 @@ class _Parts:
         kind_of_part, name = self.kinds[path], key.removeprefix(f"{path}/")
         if TEMPORARY.search(name) or (kind_of_part == "scale" and not in_scale(name)):
             return None
+        if kind_of_part == "scale":
+            name = from_folders(name)[0]
+            key = f"{path}/{name}" if path else name
         kind = kind_of(key)
         if kind is ObjectKind.INFO:
             kind = INFO_KINDS.get(kind_of_part, kind)
         elif kind is ObjectKind.OTHER:
             if kind_of_part == "scale":
                 kind = ObjectKind.CHUNK
-            elif path in self.multires:
+            elif path in self.multires and name.isdecimal():  # not what igneous keeps beside them
                 kind = ObjectKind.MESH_FRAGMENTS
         if file.encoding and not kind.rule.whole:
             raise FormatError(
