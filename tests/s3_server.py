@@ -197,7 +197,7 @@ def _started(command: list[str], environment: Mapping[str, str], log: Path, serv
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(2)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
