@@ -50,7 +50,7 @@ def make(root: Path, seed: int) -> Path:
     """Write an image with a scale in chunks and one in a shard that is sent in parts; by hand."""
     rng = np.random.default_rng(seed)
     scale: dict[str, Any] = {"voxel_offset": [0, 0, 0], "encoding": "raw"}
-    fine = {**scale, "key": "8", "size": [48, 32, 32], "resolution": [8, 8, 8], "chunk_sizes": [[8, 16, 16]]}
+    fine = {**scale, "key": "8", "size": [48, 32, 32], "resolution": [8, 8, 8], "chunk_sizes": [[16, 16, 32]]}
     coarse = {**scale, "key": "16", "size": [24, 16, 16], "resolution": [16, 16, 16], "chunk_sizes": [[64, 64, 64]]}
     coarse["sharding"] = {
         "@type": "neuroglancer_uint64_sharded_v1",
@@ -63,11 +63,10 @@ def make(root: Path, seed: int) -> Path:
     for name in ("8", "16"):
         (root / name).mkdir(parents=True)
     (root / "info").write_text(json.dumps({**info, "scales": [fine, coarse], "seed": seed}))
-    for x in range(0, 48, 8):
+    for x in range(0, 48, 16):
         for y in range(0, 32, 16):
-            for z in range(0, 32, 16):
-                data = gzip.compress(rng.bytes(2048), mtime=0)
-                (root / "8" / f"{x}-{x + 8}_{y}-{y + 16}_{z}-{z + 16}.gz").write_bytes(data)
+            data = gzip.compress(rng.bytes(2048), mtime=0)
+            (root / "8" / f"{x}-{x + 16}_{y}-{y + 16}_0-32.gz").write_bytes(data)
     (root / "16" / "0.shard").write_bytes(rng.bytes(SHARD))
     return root
 
@@ -197,7 +196,7 @@ def test_permissions_that_are_taken_away_on_the_way(
 
     allow(*actions)
     publish(made[0], through(proxy, place))
-    for lost, number in (("s3:PutObject", 3), ("s3:PutObject", 25), ("s3:GetObject", 45), ("s3:ListBucket", 30)):
+    for lost, number in (("s3:PutObject", 3), ("s3:PutObject", 10), ("s3:GetObject", 8), ("s3:ListBucket", 4)):
         left = iter(range(number, -1, -1))
 
         def one(_: Request, left: Iterator[int] = left, lost: str = lost) -> bool:
@@ -211,8 +210,9 @@ def test_permissions_that_are_taken_away_on_the_way(
         assert lost in refused.value.hint
         assert view(place) == old
         allow(*actions)
+    proxy.troubles.clear()  # the server ends connections on which bodies come that it does not want
     proxy.use(Plan())
-    assert publish(made[1], through(proxy, place)).datasets[0].objects == 25
+    assert publish(made[1], through(proxy, place)).datasets[0].objects == 7
     assert view(place) == new
 
 
@@ -236,9 +236,9 @@ def test_objects_that_a_server_says_it_has(made: tuple[Path, Path], place: Place
             """Do it when all is sent: what follows is the listing that is to find it."""
             listed = request.method == "GET" and "list-type" in request.query
             sent = [key for key in place.tags() if key.startswith("p/gen-") and "_" in key] if listed else []
-            if len(sent) == 24 and not harmed:
-                harmed.append(sent[5])
-                harm(sent[5], how)
+            if len(sent) == 6 and not harmed:
+                harmed.append(sent[3])
+                harm(sent[3], how)
             return False
 
         proxy.use(Plan(only=one))
@@ -307,10 +307,10 @@ def test_a_destination_that_takes_no_more(made: tuple[Path, Path], tmp_path: Pat
 
 SPAWNER = """
 import os, sys
+import boto3, obstore.auth.boto3, obstore.exceptions, obstore.store
+import precast.cli.publish  # all is loaded once: each process that is killed begins with it
 from precast.cli import main
 from precast.storage import cloud
-import boto3, obstore.store  # loaded once: each process that is killed begins with all of it
-from obstore.auth.boto3 import Boto3CredentialProvider
 
 cloud.PART_BYTES = 5 << 20
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -382,8 +382,8 @@ def test_killed_at_random_moments(made: tuple[Path, Path], s3: S3Server, proxy: 
             for source, before, after in ((made[0], None, old), (made[1], old, new)):
                 low = 1
                 while low:
-                    number = seeded.randint(low, low + 30)
-                    low = number if number < 90 else 1
+                    number = seeded.randint(low, low + 12)
+                    low = number if number < 36 else 1
                     moment = iter(range(number, -1, -1))
 
                     def one(
