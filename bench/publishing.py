@@ -1,8 +1,8 @@
-"""``precast publish`` against ``aws s3 sync`` and cloud-files' ``cp``: 10,000 small and 10 large objects to a local sink.
+"""``precast publish`` against ``aws s3 sync`` and cloud-files' ``cp``: 10,000 small and 10 large objects.
 
-The sink is versitygw on this machine (``tools/install-s3-server.sh``): it checks signatures, and keeps objects as files,
-which are compared with the source before a clock counts. Every program is timed from start to exit, each time into an
-empty bucket. precast also makes checksums before, and looks at every object and its headers afterwards.
+The sink is versitygw on this machine (``tools/install-s3-server.sh``): it checks signatures, and keeps objects as
+files, which are compared with the source before a clock counts. Every program is timed from start to exit, each time
+into an empty bucket. precast also makes checksums before, and looks at every object and its headers afterwards.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import gzip
 import itertools
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -67,14 +68,14 @@ def run(scratch: Path, *, repeats: int, with_precast: bool, say: Say) -> list[di
     if program is None:
         say("publishing: versitygw is not installed (tools/install-s3-server.sh); left out")
         return []
+    sides = [side for side in _SIDES if with_precast or side != "precast"]
     results = []
     with _environment(scratch), _running(program, scratch) as sink:
         _configure_peers(scratch, sink)
         for name, make in _DATASETS.items():
-            source = scratch / "p"
-            make(source)
-            results.append(_measure(name, source, sink, scratch, repeats, with_precast, say))
-            shutil.rmtree(source)
+            make(scratch / "p")
+            results.append(_measure(name, sides, sink, scratch, repeats, say))
+            shutil.rmtree(scratch / "p")
     return results
 
 
@@ -145,6 +146,12 @@ def _server() -> str | None:
     return shutil.which("versitygw", path=f"{os.environ.get('PATH', '')}{os.pathsep}{go}")
 
 
+def _version() -> str:
+    done = subprocess.run([_server() or "", "--version"], capture_output=True, text=True, check=False)
+    found = re.search(r"Version\s*:\s*(\S+)", done.stdout, re.IGNORECASE)
+    return f"versitygw {found[1]}" if found else "versitygw"
+
+
 @contextmanager
 def _environment(scratch: Path) -> Iterator[None]:
     """Let programs find credentials that are for this sink alone, and nothing else of this machine."""
@@ -179,9 +186,7 @@ def _running(program: str, scratch: Path) -> Iterator[_Sink]:
     keys = {"ROOT_ACCESS_KEY": os.environ["AWS_ACCESS_KEY_ID"], "ROOT_SECRET_KEY": os.environ["AWS_SECRET_ACCESS_KEY"]}
     command = [program, "--port", f"127.0.0.1:{port}", "--region", _REGION, "--keep-alive", "--quiet"]
     with (scratch / "sink.log").open("wb") as log:
-        server = subprocess.Popen(
-            [*command, "posix", str(folder)], stdout=log, stderr=log, env={**os.environ, **keys}
-        )
+        server = subprocess.Popen([*command, "posix", str(folder)], stdout=log, stderr=log, env={**os.environ, **keys})
     try:
         deadline = time.monotonic() + 30
         while True:
@@ -217,18 +222,16 @@ def _command(side: str, source: Path, bucket: str) -> list[str | Path]:
         sync: list[str | Path] = [PROGRAMS / "aws", "s3", "sync", source, f"s3://{bucket}/p", "--only-show-errors"]
         return ["env", f"AWS_CONFIG_FILE={os.environ['HOME']}/many.ini", *sync] if "requests" in side else sync
     # without a token in the environment it finds no keys there
-    program = ["env", "AWS_SESSION_TOKEN=", PROGRAMS / "cloudfiles", *(["-p", "2"] if "-p 2" in side else [])]
-    return [*program, "cp", "-r", source, f"sink://{bucket}/"]
+    two = ["-p", "2"] if "-p 2" in side else []
+    return ["env", "AWS_SESSION_TOKEN=", PROGRAMS / "cloudfiles", *two, "cp", "-r", source, f"sink://{bucket}/"]
 
 
 def _client() -> Any:
     return boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name=_REGION)
 
 
-def _measure(
-    name: str, source: Path, sink: _Sink, scratch: Path, repeats: int, with_precast: bool, say: Say
-) -> dict[str, Any]:
-    sides = [side for side in _SIDES if with_precast or side != "precast"]
+def _measure(name: str, sides: list[str], sink: _Sink, scratch: Path, repeats: int, say: Say) -> dict[str, Any]:
+    source = scratch / "p"
     runs: dict[str, list[ChildRun]] = {side: [] for side in sides}
     load: dict[str, list[float]] = {side: [] for side in sides}
     numbers = itertools.count()
@@ -268,9 +271,7 @@ def _measure(
         "bytes": size,
         "not_peers": ["precast"],
         "floors": {side: 1.0 for side in sides if side != "precast"},
-        "sink": subprocess.run([_server() or "", "--version"], capture_output=True, text=True, check=False)
-        .stdout.strip()
-        .splitlines()[:1],
+        "sink": _version(),
         "checked": f"the sink's files equal the source's for every program; headers of {_HEADERS_OF} of ours by boto3",
         "commands": {side: [shown(_command(side, source, "bucket"), scratch)] for side in sides},
         "sides": results,

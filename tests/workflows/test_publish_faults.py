@@ -14,6 +14,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,6 @@ import fault_proxy
 from buckets import Place, forget_credentials, new_place
 from fault_proxy import FaultProxy, Plan, Request
 from precast.errors import AccessDeniedError, StorageError
-from precast.execution.published import transfer
 from precast.storage import CloudStore, StoreOptions, cloud
 from precast.storage.cloud_clients import Connection
 from precast.workflows.publish import PublishOptions, publish
@@ -264,7 +264,7 @@ def test_no_room_for_scratch_files(made: tuple[Path, Path], place: Place, monkey
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(transfer.tempfile, "mkdtemp", full)
+        patch.setattr(tempfile, "mkdtemp", full)
         with pytest.raises(StorageError, match="No space left") as refused:
             publish(made[0], place.store("p"))
     assert refused.value.hint
