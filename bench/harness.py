@@ -46,6 +46,8 @@ _PACKAGES = (
     "igneous-pipeline",
     "neuroglancer-scripts",
     "cloud-volume",
+    "awscli",
+    "cloud-files",
     "zmesh",
     "pyfqmr",
     "meshoptimizer",

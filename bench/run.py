@@ -14,7 +14,7 @@ from bench.harness import REPOSITORY, Case, environment, keep_memory, measure
 
 __all__ = ["main"]
 
-_SUITES = ("kernels", "meshing", "whole", "mesh-whole", "memory", "serving")
+_SUITES = ("kernels", "meshing", "whole", "mesh-whole", "memory", "serving", "publishing")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,6 +62,8 @@ def _run(suite: str, options: argparse.Namespace, scratch: Path) -> list[dict[st
         from bench.mesh_whole import run
     elif suite == "serving":
         from bench.serving import run
+    elif suite == "publishing":
+        from bench.publishing import run
     else:
         from bench.memory import run
     return run(scratch, repeats=options.repeats or 3, with_precast=with_precast, say=_say)

@@ -13,8 +13,9 @@ __all__ = ["insert", "main", "render"]
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _BEGIN, _END = "<!-- bench:begin -->", "<!-- bench:end -->"
-_SUITES = ("kernels", "whole", "memory", "meshing", "mesh-whole", "serving")
+_SUITES = ("kernels", "whole", "memory", "meshing", "mesh-whole", "serving", "publishing")
 _PEERS = ("compressed-segmentation", "tensorstore", "tinybrain", "igneous-pipeline", "neuroglancer-scripts")
+_PUBLISHING_PEERS = ("awscli", "cloud-files")
 _MESH_PEERS = ("zmesh", "pyfqmr", "meshoptimizer", "DracoPy", "igneous-pipeline", "cloud-volume")
 
 Document = Mapping[str, Any]
@@ -64,11 +65,12 @@ def render(documents: Sequence[Document]) -> str:
         "meshing": _meshing,
         "mesh-whole": _mesh_whole,
         "serving": _serving,
+        "publishing": _publishing,
     }
     for suite in _SUITES:
         if suite in by_suite and any("precast" in case["sides"] for case in by_suite[suite]["cases"]):
             peers: Sequence[str] = _MESH_PEERS if suite in ("meshing", "mesh-whole") else _PEERS
-            peers = () if suite == "serving" else peers
+            peers = {"serving": (), "publishing": _PUBLISHING_PEERS}.get(suite, peers)
             parts.append(tables[suite](by_suite[suite]["cases"]) + _where(by_suite[suite]["environment"], peers))
     return "\n".join(parts) if parts else "No figures yet: `make bench` makes them.\n"
 
@@ -273,6 +275,26 @@ def _serving(cases: Sequence[Mapping[str, Any]]) -> str:
             )
     requests = sum(side["requests"] for case in cases for side in case["sides"].values())
     return text + f"\n{requests:,.0f} requests, none of which failed.\n"
+
+
+def _publishing(cases: Sequence[Mapping[str, Any]]) -> str:
+    text = "**Sending a dataset to an S3 server on this machine**, programs from start to exit, best of repeats:\n\n"
+    text += _row("data", "program", "seconds", "objects/s", "MiB/s", "CPU seconds", "peak memory", "precast is faster")
+    text += "|---|---|--:|--:|--:|--:|--:|--:|\n"
+    for case in cases:
+        best = {name: min(side["seconds"]) for name, side in case["sides"].items()}
+        for name, side in case["sides"].items():
+            text += _row(
+                case["data"],
+                name,
+                f"{best[name]:.2f}",
+                f"{case['objects'] / best[name]:,.0f}",
+                f"{case['bytes'] / best[name] / 2**20:,.0f}",
+                f"{min(side['cpu_seconds']):.2f}",
+                _mib(max(side["peak_rss_bytes"])),
+                "" if name in case["not_peers"] else f"**{best[name] / best['precast']:.1f}×**",
+            )
+    return text + f"\nThe server is {cases[0]['sink']}.\n"
 
 
 def _mib(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +64,26 @@ class Place:
     def bytes(self, key: str) -> bytes:
         found: bytes = self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
         return found
+
+    def open_to_browsers(self, prefix: str) -> None:
+        """Let everybody read below a prefix, from pages of any origin."""
+        read = {"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject"]}
+        read["Resource"] = [f"arn:aws:s3:::{self.bucket}/{prefix}/*"]
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [read]})
+        self.client.put_bucket_policy(Bucket=self.bucket, Policy=policy)
+        rule = {
+            "AllowedOrigins": ["*"],
+            "AllowedMethods": ["GET", "HEAD"],
+            "AllowedHeaders": ["*"],
+            "ExposeHeaders": ["Content-Range", "Content-Encoding", "Content-Length", "ETag", "Accept-Ranges"],
+            "MaxAgeSeconds": 3600,
+        }
+        self.client.put_bucket_cors(Bucket=self.bucket, CORSConfiguration={"CORSRules": [rule]})
+
+    def tags(self) -> dict[str, str]:
+        """Return the objects, with their tags, as Amazon's client lists them."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+        return {one["Key"]: one["ETag"] for page in pages for one in page.get("Contents", ())}
 
 
 def new_place(endpoint: str, access_key: str, secret: str, region: str = "us-east-1") -> Place:

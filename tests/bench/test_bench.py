@@ -200,6 +200,20 @@ def test_the_table_of_servers_shows_the_share_of_the_other() -> None:
     assert "10,000 requests, none of which failed." in rows
 
 
+def test_the_table_of_senders_shows_how_much_faster_precast_is() -> None:
+    def side(seconds: float) -> dict[str, Any]:
+        return {"seconds": [seconds, 9.0], "cpu_seconds": [1.5, 2.0], "peak_rss_bytes": [1 << 20, 3 << 20]}
+
+    case = {"data": "d", "objects": 1000, "bytes": 8 << 20, "not_peers": ["precast"], "sink": "versitygw v1"}
+    case["sides"] = {"precast": side(2.0), "cp": side(5.0)}
+    environment = _documents()[0]["environment"]
+    environment["versions"] |= {"awscli": "1", "cloud-files": "2"}
+    rows = table.render([{"suite": "publishing", "environment": environment, "cases": [case]}]).splitlines()
+    assert "| d | precast | 2.00 | 500 | 4 | 1.50 | 3 MiB |  |" in rows
+    assert "| d | cp | 5.00 | 200 | 2 | 1.50 | 3 MiB | **2.5×** |" in rows
+    assert "The server is versitygw v1." in rows
+
+
 def test_facts_that_the_check_found_are_kept() -> None:
     facts: dict[str, dict[str, Any]] = {}
 

@@ -21,11 +21,14 @@ import numpy.typing as npt
 import pytest
 
 import precast
+import s3_server
 import viewer_page
 import web_server
 import written_by_others as others
+from buckets import forget_credentials, new_place
 from precast.hosting.configurations import HostingOptions, configure_hosting
 from precast.hosting.frame import WINDOW
+from precast.workflows.publish import publish
 from viewer_page import Viewer
 from viewer_truth import OFFSET, OUTLINE, grid, hash_colour, silhouette_share, some_labels, write, wrong_share
 
@@ -192,6 +195,22 @@ def by_nginx(out: Path, pictures: Path) -> Iterator[Show]:
         yield show
 
 
+@contextmanager
+def by_bucket(out: Path, pictures: Path) -> Iterator[Show]:
+    folder = out.parent / "s3"
+    folder.mkdir()
+    with s3_server.versitygw(folder) as server, pytest.MonkeyPatch.context() as patch:
+        forget_credentials(patch, folder)
+        patch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
+        patch.setenv("AWS_REGION", server.region)
+        place = new_place(server.endpoint, server.access_key, server.secret_key, server.region)
+        publish(out, place.store("p"))
+        place.open_to_browsers("p")
+        with by_address(f"{place.endpoint}/{place.bucket}/p", pictures) as show:
+            yield show
+
+
 def look(page: Viewer, picture: Path) -> list[Pixels]:
     """Return the slice panels as they are opened, and for the 3-D panel an outline."""
     panels = page.panels(picture)
@@ -199,7 +218,7 @@ def look(page: Viewer, picture: Path) -> list[Pixels]:
     return panels
 
 
-WAYS = {"view": by_view, "serve": by_serve, "nginx": by_nginx}
+WAYS = {"view": by_view, "serve": by_serve, "nginx": by_nginx, "bucket": by_bucket}
 
 
 @pytest.fixture(scope="module", params=WAYS)

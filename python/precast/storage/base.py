@@ -173,6 +173,11 @@ def translate_os_error(error: OSError, what: str, where: str | os.PathLike[str])
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         hint = "free some space and run the same command again: finished parts are kept and it goes on from there"
         return StorageError(text, hint=hint, where=place)
+    if error.errno == errno.EFBIG:
+        hint = (
+            "the file system, or a limit of this account (ulimit -f), takes no files as large as this; choose another"
+        )
+        return StorageError(text, hint=hint, where=place)
     if error.errno == errno.EROFS:
         return AccessDeniedError(text, hint="the file system is read-only; choose another destination", where=place)
     return StorageError(text, where=place)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from precast.errors import AccessDeniedError, ObjectNotFoundError, PrecastError, StorageError, UsageError
 from precast.storage.base import Attributes, ObjectStat, StoredBytes, check_key, translate_os_error
 from precast.storage.cloud_clients import SCHEMES, CloudClient, Connection, bucket_region, library, open_client
-from precast.storage.cloud_errors import NO_OBJECT, Request, is_wrong_region, translate, understand
+from precast.storage.cloud_errors import NO_OBJECT, NO_UPLOAD, Request, is_wrong_region, translate, understand
 from precast.storage.encodings import content_encoding, decode
 from precast.storage.http import quote_key
 from precast.storage.options import StoreOptions
@@ -413,6 +413,11 @@ class _Bucket:
         if not isinstance(failed, _Failed):
             return failed
         failure = understand(failed.error)
+        if failure.code in NO_UPLOAD:  # done, but nobody heard of it; or somebody cleans up
+            failed = self._try(client, work)
+            if not isinstance(failed, _Failed):
+                return failed
+            failure = understand(failed.error)
         region = ""
         if is_wrong_region(self.scheme, failure) and not client.endpoint:
             region = bucket_region(self.name)

@@ -14,7 +14,7 @@ from precast.errors import (
 )
 from precast.storage.cloud_clients import plain_reason
 
-__all__ = ["Failure", "Request", "explain", "is_wrong_region", "translate", "understand"]
+__all__ = ["NO_UPLOAD", "Failure", "Request", "explain", "is_wrong_region", "translate", "understand"]
 
 PERMISSIONS = {
     "s3": {
@@ -75,6 +75,9 @@ REFUSALS = ("PermissionDeniedError", "UnauthenticatedError")
 """Of the client's errors."""
 
 NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "InvalidBucketName")
+NO_UPLOAD = ("NoSuchUpload",)
+"""Also if an upload is complete, and the answer that said so was lost."""
+
 NO_OBJECT = ("NoSuchKey", "BlobNotFound", "NotFound")
 WRONG_REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
 NO_STORE = (
@@ -88,6 +91,7 @@ NOT_AS_AGREED = (
         "viewers need byte ranges; a proxy in front of the store may take them away",
     ),
     ("request or response body error", "the connection was lost half-way", "try again later"),
+    ("error sending request", "the connection was lost half-way", "try again later"),
     ("missing from response", *NO_STORE),
     ("invalid list response", *NO_STORE),
 )
@@ -226,11 +230,16 @@ def explain(
         if region:
             text, hint = f"{request.place} is in the region {region}", f"give --region {region}"
         return StorageError(text, hint=hint, where=where)
+    if failure.code in NO_UPLOAD:
+        text = (
+            f"{DOING[request.action]} {where} failed: the store no longer has the parts that were sent ({failure.code})"
+        )
+        return StorageError(text, hint="run the same command again; what is finished is kept", where=where)
     if missing or failure.status == 404 or failure.code in NO_OBJECT:
         return _missing(request, failure)
     if failure.code in BAD_CREDENTIALS or failure.status in (401, 403) or refused:
         return _refused(request, failure)
-    return _no_answer(request, failure) if not failure.status else _answered(request, failure)
+    return _answered(request, failure) if failure.status or failure.code else _no_answer(request, failure)
 
 
 def _missing(request: Request, failure: Failure) -> PrecastError:
@@ -271,8 +280,9 @@ def _refused(request: Request, failure: Failure) -> AccessDeniedError:
 
 def _answered(request: Request, failure: Failure) -> StorageError:
     said = ": ".join(part for part in (failure.code, failure.message) if part)
-    text = f"{DOING[request.action]} {request.where} failed: the store answers with status {failure.status}"
-    hint = ""
+    status = f"status {failure.status}" if failure.status else "an error"  # in an answer with status 200
+    text = f"{DOING[request.action]} {request.where} failed: the store answers with {status}"
+    hint = "" if failure.status else "try again later"
     if failure.status in (429, 503) or failure.code in BUSY:
         hint = "it is busy: try again later; finished parts are kept"
     elif failure.status >= 500:

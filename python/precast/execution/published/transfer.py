@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -29,6 +30,9 @@ R = TypeVar("R")
 
 PIECE_BYTES = 8 << 20
 """Larger objects are sent from files, not from memory."""
+
+LARGE_AT_ONCE = 3
+"""Of larger objects, each of which goes in several parts at once: with more, they only wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +305,8 @@ class Sender:
         self.progress = progress
         self._scratch: Path | None = None
         self._numbers = itertools.count()
+        self._large = threading.Semaphore(LARGE_AT_ONCE)
+        self._making = threading.Lock()
 
     def __enter__(self) -> Sender:
         return self
@@ -314,24 +320,27 @@ class Sender:
 
     def _part(self) -> Path:
         """Return the name of a new scratch file: where the destination is a directory, on its file system."""
-        if self._scratch is None:
-            try:
-                if isinstance(self.store, LocalStore):
-                    parent = self.store.root / PUBLISHED_DIRECTORY
-                    parent.mkdir(parents=True, exist_ok=True)
-                    self._scratch = Path(tempfile.mkdtemp(prefix=".parts-", dir=parent))
-                else:
-                    self._scratch = Path(tempfile.mkdtemp(prefix="precast-"))
-            except OSError as error:
-                raise translate_os_error(error, "making a scratch directory in", self.store.url) from None
-        return self._scratch / f"{next(self._numbers):x}"
+        with self._making:
+            if self._scratch is None:
+                self._scratch = self._make_scratch()
+            return self._scratch / f"{next(self._numbers):x}"
+
+    def _make_scratch(self) -> Path:
+        parent: str | Path = tempfile.gettempdir()
+        try:
+            if not isinstance(self.store, LocalStore):
+                return Path(tempfile.mkdtemp(prefix="precast-"))
+            parent = self.store.root / PUBLISHED_DIRECTORY
+            parent.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix=".parts-", dir=parent))
+        except OSError as error:
+            raise translate_os_error(error, "making a scratch directory in", parent) from None
 
     def prepare(self) -> None:
-        """Make the scratch directory before threads ask for it; remove those of processes that were killed."""
+        """Remove the scratch directories of processes that were killed."""
         if isinstance(self.store, LocalStore):
             for old in (self.store.root / PUBLISHED_DIRECTORY).glob(".parts-*"):
                 shutil.rmtree(old, ignore_errors=True)
-        self._part()
 
     def send(self, place: Store | Below, key: str, file: Sendable, crc32c: int, attributes: Attributes) -> None:
         """Write an object of the source, which stays as it is.
@@ -349,12 +358,13 @@ class Sender:
             return
         part = self._part()
         linked = isinstance(file, File) and not isinstance(self.store, LocalStore) and self._link(file, part)
-        try:
-            if not linked:
-                self._copy(file, part, crc32c)
-            place.write_file(key, part, attributes)
-        finally:
-            part.unlink(missing_ok=True)
+        with self._large:
+            try:
+                if not linked:
+                    self._copy(file, part, crc32c)
+                place.write_file(key, part, attributes)
+            finally:
+                part.unlink(missing_ok=True)
         if linked and isinstance(file, File):
             try:
                 file.check_unchanged()

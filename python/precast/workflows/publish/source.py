@@ -548,7 +548,10 @@ class _Parts:
         return [[path for path in paths if group[path] == first] for first in dict.fromkeys(group[p] for p in paths)]
 
     def object(self, key: str, file: File) -> tuple[str, SourceObject] | None:
-        """Return the directory that a file belongs to, and what it is; None if it belongs to nothing."""
+        """Return the directory that a file belongs to, and what it is; None if it belongs to nothing.
+
+        Chunks in folders, for which a web server needs a rule, get the names that viewers ask for.
+        """
         inside = [path for path in self.kinds if not path or key.startswith(f"{path}/")]
         if not inside:
             return None
@@ -556,13 +559,16 @@ class _Parts:
         kind_of_part, name = self.kinds[path], key.removeprefix(f"{path}/")
         if TEMPORARY.search(name) or (kind_of_part == "scale" and not in_scale(name)):
             return None
+        if kind_of_part == "scale":
+            name = from_folders(name)[0]
+            key = f"{path}/{name}" if path else name
         kind = kind_of(key)
         if kind is ObjectKind.INFO:
             kind = INFO_KINDS.get(kind_of_part, kind)
         elif kind is ObjectKind.OTHER:
             if kind_of_part == "scale":
                 kind = ObjectKind.CHUNK
-            elif path in self.multires:
+            elif path in self.multires and name.isdecimal():  # not what igneous keeps beside them
                 kind = ObjectKind.MESH_FRAGMENTS
         one = SourceObject(key, file, kind)
         _refuse_packed(one)
