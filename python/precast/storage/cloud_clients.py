@@ -208,6 +208,7 @@ def _open_s3(store: Any, bucket: str, options: StoreOptions, connection: Connect
         "skip_signature": not signed,
         "virtual_hosted_style_request": False,
         "disable_bulk_delete": True,  # not every server knows it, and some want sums of another kind with it
+        "unsigned_payload": _is_protected(endpoint),
     }
     if endpoint:
         config |= {"endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
@@ -247,6 +248,12 @@ def s3_session(bucket: str, options: StoreOptions) -> tuple[Any, bool]:
             hint="aws sso login, if they are of that kind; --profile chooses others; --anonymous reads public buckets",
         ) from None
     return session, found is not None
+
+
+def _is_protected(endpoint: str) -> bool:
+    """Whether bodies arrive as they were sent without a signature of each: by TLS, or because there is no line."""
+    parts = urllib.parse.urlsplit(endpoint or AMAZON)
+    return parts.scheme == "https" or parts.hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def _configured_endpoint(session: Any) -> str:
