@@ -6,9 +6,9 @@ A file of this machine, in the user's directory for such things; without it, eve
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import suppress
-from pathlib import Path
+
+from precast.execution.bucketwork import cache_directory
 
 __all__ = ["Ledger"]
 
@@ -24,7 +24,7 @@ class Ledger:
 
     def __init__(self, name: str) -> None:
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-        self._path = _folder() / "reshard" / f"{digest}.txt"
+        self._path = cache_directory() / "reshard" / f"{digest}.txt"
         self._known: dict[str, tuple[int, int]] = {}
         with suppress(OSError, UnicodeDecodeError):
             for line in self._path.read_text().splitlines():
@@ -44,10 +44,3 @@ class Ledger:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a") as file:
                 file.write(f"\n{key} {size} {crc32c:08x} -\n")
-
-
-def _folder() -> Path:
-    """Return the directory of this user for what can be made again."""
-    if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "precast"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "precast"
