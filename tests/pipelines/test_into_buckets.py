@@ -356,6 +356,18 @@ def test_the_disk_for_scratch_files_is_full(tmp_path: Path, cache: Path) -> None
     assert not left(cache)
 
 
+def test_what_was_begun_can_be_removed() -> None:
+    store = Watched()
+    store.end_at = 9
+    with pytest.raises(Killed):
+        precast.convert(labels(2), store, SINGLE)
+    assert objects(store)
+    store.end_at = None
+    store.write("elsewhere/info", b"{}", Attributes())
+    assert precast.rm(store).left == ("elsewhere/info",)
+    assert list(store.contents()) == ["elsewhere/info"]
+
+
 class Losing(MemoryStore):
     """Keeps less of a shard than it was sent."""
 

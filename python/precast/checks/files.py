@@ -86,7 +86,7 @@ def check_files(
     for name in names:
         folder = next((f for f in (*parts, *skip) if name.startswith(f"{f}/")), None)
         plain, _ = bare_name(name)
-        if name.startswith(f"{PUBLISHED_DIRECTORY}/") or (folder is None and plain in former.keys):
+        if name.startswith(f"{PUBLISHED_DIRECTORY}/") or (folder is None and former.holds(plain)):
             continue
         if folder in skip or name in parts:  # a directory of which only a broken link is left
             continue

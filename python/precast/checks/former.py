@@ -13,10 +13,18 @@ __all__ = ["FormerGenerations", "former_generations"]
 
 @dataclass(frozen=True, slots=True)
 class FormerGenerations:
-    """Directories and objects of all generations, the current one too; none of a dataset that was not published."""
+    """Directories and objects of all generations, the current one too; none of a dataset that was not published.
+
+    Of one that is being written ``begun`` has the directories, in which there is nothing else.
+    """
 
     paths: frozenset[str] = field(default=frozenset())
     keys: frozenset[str] = field(default=frozenset())
+    begun: frozenset[str] = field(default=frozenset())
+
+    def holds(self, key: str) -> bool:
+        """Whether an object belongs to a generation."""
+        return key in self.keys or any(key.startswith(f"{path}/") for path in self.begun)
 
 
 def former_generations(store: Store) -> FormerGenerations:
@@ -29,6 +37,7 @@ def former_generations(store: Store) -> FormerGenerations:
     """
     paths: set[str] = set()
     keys: set[str] = set()
+    begun: set[str] = set()
     try:
         index = GenerationIndex.from_bytes(store.read(INDEX_KEY), where=INDEX_KEY)
         for generation in index.all:
@@ -36,6 +45,8 @@ def former_generations(store: Store) -> FormerGenerations:
             manifest = Manifest.from_bytes(store.read(key), where=key)
             paths.update(manifest.paths.values())
             keys.update(one.key for one in manifest.objects)
+            if not manifest.listed:
+                begun.update(manifest.paths.values())
     except (ObjectNotFoundError, FormatError):
         pass
-    return FormerGenerations(frozenset(paths), frozenset(keys))
+    return FormerGenerations(frozenset(paths), frozenset(keys), frozenset(begun))

@@ -22,7 +22,7 @@ from precast.execution.published.switching import prune
 from precast.execution.published.transfer import each
 from precast.execution.workdir import unfinished_work
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, JSON
-from precast.precomputed.publication import COLLECTION_RECORD_KEY, PUBLISHED_DIRECTORY, CollectionRecord
+from precast.precomputed.publication import COLLECTION_RECORD_KEY, INDEX_KEY, PUBLISHED_DIRECTORY, CollectionRecord
 from precast.precomputed.strict_json import json_file, parse_object
 from precast.storage import Attributes, CloudStore, HttpStore, LocalStore, ObjectStat, Store, open_store
 from precast.storage.below import Below
@@ -109,7 +109,7 @@ class _Plan:
         if named is None or former is None:
             return "" if self.everything else None
         plain, _ = bare_name(inside)
-        belongs = inside.startswith(f"{PUBLISHED_DIRECTORY}/") or inside in former.keys or named.kind(plain) is not None
+        belongs = inside.startswith(f"{PUBLISHED_DIRECTORY}/") or former.holds(inside) or named.kind(plain) is not None
         return name if belongs or self.everything else None
 
 
@@ -261,7 +261,8 @@ def _refuse_roots(store: Store, options: RemovalOptions) -> None:
 def _names(store: Store) -> list[str] | None:
     """Return the datasets at a place; None if nothing there is one."""
     top = Below(store, "")
-    if any(_there(top, name) for name in (INFO_KEY, f"{INFO_KEY}.gz", f"{INFO_KEY}.br")):
+    # the list of generations alone is left of work that was begun and given up
+    if any(_there(top, name) for name in (INFO_KEY, f"{INFO_KEY}.gz", f"{INFO_KEY}.br", INDEX_KEY)):
         return [""]
     record = read_or_none(top, COLLECTION_RECORD_KEY)
     listed = read_list(store)
