@@ -147,8 +147,12 @@ def _server() -> str | None:
 
 
 def _version() -> str:
-    done = subprocess.run([_server() or "", "--version"], capture_output=True, text=True, check=False)
-    found = re.search(r"Version\s*:\s*(\S+)", done.stdout, re.IGNORECASE)
+    """Return the version that the Go toolchain has written into the program."""
+    try:
+        done = subprocess.run(["go", "version", "-m", _server() or ""], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "versitygw"
+    found = re.search(r"^\s*mod\s+\S+\s+(\S+)", done.stdout, re.MULTILINE)
     return f"versitygw {found[1]}" if found else "versitygw"
 
 
