@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -289,9 +290,11 @@ def test_servers_without_such_settings(status: int, code: str, use: Use) -> None
 
 def test_other_stores_are_left_to_the_user(run: Run, datasets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "lab")
+    monkeypatch.setitem(sys.modules, "google.auth", None)  # as where it is not installed
     google = public.plan_public(CloudStore("gs://lab/p/labels"))
     assert google.url == "https://storage.googleapis.com/lab/p/labels"
     assert not google.changes
+    assert "pip install" in google.notes[0]
     assert any("managed-folders add-iam-policy-binding gs://lab/p/labels/" in line for line in google.commands)
     azure = public.plan_public(CloudStore("az://box/p"))
     assert azure.url == "https://lab.blob.core.windows.net/box/p"

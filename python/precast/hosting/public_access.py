@@ -17,7 +17,18 @@ from precast.errors import UsageError
 from precast.precomputed.objects import EXPOSED_HEADERS
 from precast.precomputed.server_lines import GCS_CORS, READ_METHODS, S3_CORS
 
-__all__ = ["RULE_ID", "SettingChange", "azure_commands", "google_commands", "is_enough", "merge_cors", "merge_policy"]
+__all__ = [
+    "RULE_ID",
+    "SettingChange",
+    "azure_commands",
+    "google_commands",
+    "google_lets_read",
+    "is_enough",
+    "merge_cors",
+    "merge_google_cors",
+    "merge_google_policy",
+    "merge_policy",
+]
 
 RULE_ID = "precast-public-read"
 SID = "PrecastPublicRead"
@@ -172,6 +183,71 @@ def _allows(one: Any, base: str) -> bool:
         and any(_covers(action, "s3:getobject") for action in actions)
         and any(str(name).endswith("*") and _covers(str(name), base) for name in _several(one.get("Resource")))
     )
+
+
+# ---- Google
+
+
+def merge_google_cors(rules: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
+    """Return the CORS rules of a bucket of Google's with one by which viewers can read; None if they can already.
+
+    As :func:`merge_cors`: Google too uses the first rule that fits.
+
+    Examples
+    --------
+    >>> merge_google_cors([])[0]["origin"], merge_google_cors(merge_google_cors([])) is None
+    (['*'], True)
+    """
+    told = [
+        {
+            "AllowedOrigins": rule.get("origin", ()),
+            "AllowedMethods": [*READ_METHODS] if ANYBODY in rule.get("method", ()) else rule.get("method", ()),
+            # one list for what may be asked with and what is shown
+            "AllowedHeaders": rule.get("responseHeader", ()),
+            "ExposeHeaders": rule.get("responseHeader", ()),
+        }
+        for rule in rules
+    ]
+    merged = merge_cors(told)
+    if merged is None:
+        return None
+    place = next(number for number, rule in enumerate(merged) if rule.get("ID") == RULE_ID)
+    shown = [*GCS_CORS[0]["responseHeader"], *merged[place]["ExposeHeaders"]]
+    names = list({name.lower(): name for name in reversed(shown)}.values())[::-1]
+    others = [dict(rule) for rule in rules]
+    return [*others[:place], {**GCS_CORS[0], "responseHeader": names}, *others[place:]]
+
+
+READER = "roles/storage.objectViewer"
+EVERYBODY = "allUsers"
+
+
+def google_lets_read(policy: Mapping[str, Any] | None) -> bool:
+    """Tell whether a policy lets everybody read, without a condition."""
+    roles = (READER, "roles/storage.legacyObjectReader")
+    return any(
+        binding.get("role") in roles and EVERYBODY in binding.get("members", ()) and not binding.get("condition")
+        for binding in (policy or {}).get("bindings", ())
+    )
+
+
+def merge_google_policy(policy: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return a policy that lets everybody read too; None if it does already.
+
+    Examples
+    --------
+    >>> merge_google_policy(None)["bindings"]
+    [{'role': 'roles/storage.objectViewer', 'members': ['allUsers']}]
+    """
+    if google_lets_read(policy):
+        return None
+    bindings = [dict(binding) for binding in (policy or {}).get("bindings", ())]
+    same = next((one for one in bindings if one.get("role") == READER and not one.get("condition")), None)
+    if same is None:
+        bindings.append({"role": READER, "members": [EVERYBODY]})
+    else:
+        same["members"] = [*same.get("members", ()), EVERYBODY]
+    return {**(policy or {}), "bindings": bindings}
 
 
 # ---- stores whose settings are the user's to change

@@ -9,12 +9,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from precast.checks import CheckOptions, Report, check
-from precast.errors import AccessDeniedError, PrecastError, UsageError
+from precast.errors import AccessDeniedError, MissingExtraError, PrecastError, StorageError, UsageError
 from precast.execution.progress import NoProgress, Progress
 from precast.hosting.link import LinkSummary, link
-from precast.hosting.public_access import SettingChange, azure_commands, google_commands, merge_cors, merge_policy
+from precast.hosting.public_access import (
+    SettingChange,
+    azure_commands,
+    google_commands,
+    google_lets_read,
+    merge_cors,
+    merge_google_cors,
+    merge_google_policy,
+    merge_policy,
+)
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY
 from precast.storage import CloudStore, HttpStore, Store
+from precast.storage.google_api import GoogleBucket
 from precast.storage.s3_api import NotOfferedError, S3Bucket
 
 __all__ = ["PublicPlan", "Viewed", "look", "make_public", "plan_public", "plan_text"]
@@ -38,9 +48,9 @@ class PublicPlan:
     notes
         What was noticed.
     blocked
-        Switches that forbid public access, which only the user may turn.
+        What forbids public access, and only the user may change.
     lift
-        The command that turns them; empty if none does.
+        The commands that change it; empty if none does.
     commands
         What is left to the user on a store whose settings precast does not change.
     """
@@ -98,7 +108,12 @@ def plan_public(store: Store) -> PublicPlan:
         raise UsageError("--public changes settings, which --anonymous may not", hint="leave one of them out")
     url = store.public_url()
     if store.scheme == "gs":
-        return PublicPlan(destination=store.url, url=url, commands=tuple(google_commands(store.bucket, store.prefix)))
+        try:
+            return _plan_google(GoogleBucket(store))
+        except MissingExtraError as error:
+            note = f"{error.message}: {error.hint}"
+            commands = tuple(google_commands(store.bucket, store.prefix))
+            return PublicPlan(destination=store.url, url=url, notes=(note,), commands=commands)
     if store.scheme == "az":
         return PublicPlan(destination=store.url, url=url, commands=tuple(azure_commands(_account(url), store.bucket)))
     return _plan_s3(S3Bucket(store))
@@ -107,6 +122,73 @@ def plan_public(store: Store) -> PublicPlan:
 def _account(url: str) -> str:
     host, _, path = url.partition("://")[2].partition("/")
     return host.partition(".")[0] if host.endswith(".blob.core.windows.net") else path.partition("/")[0]
+
+
+def _plan_google(bucket: GoogleBucket) -> PublicPlan:
+    store = bucket.store
+    changes, blocked, lift, notes = [], [], [], []
+    settings = bucket.settings()
+    access = settings.get("iamConfiguration", {})
+    rules = settings.get("cors", [])
+    merged = merge_google_cors(rules)
+    if merged is not None:
+        changes.append(SettingChange(name="CORS", before=rules or None, after=merged))
+    update = f"gcloud storage buckets update gs://{shlex.quote(store.bucket)}"
+    if access.get("publicAccessPrevention") == "enforced":
+        blocked.append("public access prevention is enforced")
+        lift.append(f"{update} --no-public-access-prevention")
+    uniform = access.get("uniformBucketLevelAccess", {}).get("enabled") is True
+    if store.prefix and not uniform:
+        blocked.append("access to a prefix alone takes uniform bucket-level access, which is off")
+        lift.append(f"{update} --uniform-bucket-level-access")
+    else:
+        try:
+            whole = store.prefix and google_lets_read(bucket.policy(""))
+        except AccessDeniedError as error:
+            whole = False
+            notes.append(f"{error.message}: whether everybody may read the whole bucket already is not known")
+        policy = None if whole else bucket.policy(store.prefix)
+        wanted = None if whole else merge_google_policy(policy)
+        if wanted is not None:
+            name = "policy of the managed folder" if store.prefix else "policy"
+            changes.append(SettingChange(name=name, before=policy, after=wanted))
+    return PublicPlan(
+        destination=store.url,
+        url=store.public_url(),
+        changes=tuple(changes),
+        notes=tuple(notes),
+        blocked=tuple(blocked),
+        lift=" && ".join(lift),
+    )
+
+
+def _make_google(bucket: GoogleBucket, plan: PublicPlan) -> bool:
+    changed = False
+    settings = bucket.settings()
+    rules = merge_google_cors(settings.get("cors", []))
+    if rules is not None and any(change.name == "CORS" for change in plan.changes):
+        bucket.set_cors(rules, str(settings.get("metageneration", "")))
+        changed = True
+    if plan.blocked:
+        raise _blocked(plan)
+    if any(change.name.startswith("policy") for change in plan.changes):
+        policy = merge_google_policy(bucket.policy(bucket.store.prefix))
+        if policy is not None:
+            try:
+                bucket.set_policy(bucket.store.prefix, policy)
+            except (AccessDeniedError, StorageError) as error:
+                text = f"the data are at {plan.destination}, but are not public: {error.message}"
+                raise AccessDeniedError(text, hint=error.hint, where=error.where) from None
+            changed = True
+    return changed
+
+
+def _blocked(plan: PublicPlan) -> AccessDeniedError:
+    return AccessDeniedError(
+        f"the data are at {plan.destination}, but nobody else can read them: {'; '.join(plan.blocked)}",
+        hint=f"if the bucket may hold public data: {plan.lift}\nthen run the same command again",
+        where=plan.destination,
+    )
 
 
 def _plan_s3(bucket: S3Bucket) -> PublicPlan:
@@ -129,7 +211,8 @@ def _plan_s3(bucket: S3Bucket) -> PublicPlan:
     lift = ""
     try:
         block = bucket.public_access_block()
-        blocked = tuple(name for name in BLOCKS_POLICY if block.get(name))
+        names = [name for name in BLOCKS_POLICY if block.get(name)]
+        blocked = (f"Block Public Access of the bucket is on ({', '.join(names)})",) if names else ()
         lift = _lift(bucket.name, block)
     except NotOfferedError:
         pass  # nothing can be blocked that is not there
@@ -166,6 +249,8 @@ def make_public(store: Store, plan: PublicPlan) -> bool:
     """
     if plan.commands or not isinstance(store, CloudStore):
         return False
+    if store.scheme == "gs":
+        return _make_google(GoogleBucket(store), plan)
     bucket = S3Bucket(store)
     changed = False
     if any(change.name == "CORS" for change in plan.changes):
@@ -177,12 +262,7 @@ def make_public(store: Store, plan: PublicPlan) -> bool:
             except NotOfferedError:
                 pass  # it answered no rules, and takes none: what viewers meet is told by the check
     if plan.blocked:
-        raise AccessDeniedError(
-            f"the data are at {plan.destination}, but nobody else can read them: Block Public Access of the bucket is "
-            f"on ({', '.join(plan.blocked)})",
-            hint=f"if the bucket may hold public data: {plan.lift}\nthen run the same command again",
-            where=plan.destination,
-        )
+        raise _blocked(plan)
     if any(change.name == "policy" for change in plan.changes):
         policy = merge_policy(bucket.policy(), bucket.name, store.prefix, bucket.partition)
         if policy is not None:
@@ -274,7 +354,7 @@ def plan_text(plan: PublicPlan) -> str:
         lines += [f"{change.name} of the bucket:", *(f"  {line}" for line in str(change).splitlines())]
     lines += [f"note: {note}" for note in plan.notes]
     if plan.blocked:
-        lines.append(f"note: Block Public Access is on ({', '.join(plan.blocked)}): what is published stays private")
+        lines.append(f"note: {'; '.join(plan.blocked)}: what is published stays private")
     if plan.commands:
         lines += ["precast does not change settings of this store. These commands make it public:"]
         lines += [f"  {line}" for line in plan.commands]
