@@ -9,13 +9,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from precast.checks import CheckOptions, Report, check
-from precast.errors import AccessDeniedError, PrecastError, UsageError
+from precast.errors import AccessDeniedError, MissingExtraError, PrecastError, UsageError
 from precast.execution.progress import NoProgress, Progress
 from precast.hosting.link import LinkSummary, link
-from precast.hosting.public_access import SettingChange, azure_commands, google_commands, merge_cors, merge_policy
+from precast.hosting.public_access import SettingChange, merge_cors, merge_policy
+from precast.hosting.public_azure import azure_commands
+from precast.hosting.public_google import google_commands
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY
 from precast.storage import CloudStore, HttpStore, Store
-from precast.storage.s3_api import NotOfferedError, S3Bucket
+from precast.storage.azure_api import AzureContainer
+from precast.storage.cloud_clients import azure_access
+from precast.storage.cloud_errors import NotOfferedError
+from precast.storage.google_api import GoogleBucket
+from precast.storage.s3_api import S3Bucket
+from precast.workflows.publish.public_azure import make_azure_public, plan_azure
+from precast.workflows.publish.public_google import make_google_public, plan_google
+from precast.workflows.publish.public_plan import PublicPlan, not_public, refuse_blocked
 
 __all__ = ["PublicPlan", "Viewed", "look", "make_public", "plan_public", "plan_text"]
 
@@ -23,35 +32,6 @@ PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Between looks: stores may answer by old settings for a while."""
 
 BLOCKS_POLICY = ("BlockPublicPolicy", "RestrictPublicBuckets")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublicPlan:
-    """What has to be changed so that everybody can read.
-
-    Attributes
-    ----------
-    destination, url
-        The place, and its address for everybody.
-    changes
-        Settings of the bucket that would be changed.
-    notes
-        What was noticed.
-    blocked
-        Switches that forbid public access, which only the user may turn.
-    lift
-        The command that turns them; empty if none does.
-    commands
-        What is left to the user on a store whose settings precast does not change.
-    """
-
-    destination: str
-    url: str
-    changes: tuple[SettingChange, ...] = ()
-    notes: tuple[str, ...] = ()
-    blocked: tuple[str, ...] = ()
-    lift: str = ""
-    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,16 +77,25 @@ def plan_public(store: Store) -> PublicPlan:
     if store.options.anonymous:
         raise UsageError("--public changes settings, which --anonymous may not", hint="leave one of them out")
     url = store.public_url()
-    if store.scheme == "gs":
-        return PublicPlan(destination=store.url, url=url, commands=tuple(google_commands(store.bucket, store.prefix)))
-    if store.scheme == "az":
-        return PublicPlan(destination=store.url, url=url, commands=tuple(azure_commands(_account(url), store.bucket)))
+    try:
+        if store.scheme == "gs":
+            return plan_google(GoogleBucket(store))
+        if store.scheme == "az":
+            return plan_azure(AzureContainer(store))
+    except MissingExtraError as error:
+        return PublicPlan(
+            destination=store.url,
+            url=url,
+            commands=tuple(_commands(store)),
+            notes=(f"{error.message}: {error.hint}, and precast changes them itself",),
+        )
     return _plan_s3(S3Bucket(store))
 
 
-def _account(url: str) -> str:
-    host, _, path = url.partition("://")[2].partition("/")
-    return host.partition(".")[0] if host.endswith(".blob.core.windows.net") else path.partition("/")[0]
+def _commands(store: CloudStore) -> list[str]:
+    if store.scheme == "gs":
+        return google_commands(store.bucket, store.prefix)
+    return azure_commands(azure_access(store.options).account, store.bucket)
 
 
 def _plan_s3(bucket: S3Bucket) -> PublicPlan:
@@ -141,6 +130,7 @@ def _plan_s3(bucket: S3Bucket) -> PublicPlan:
         changes=tuple(changes),
         notes=tuple(notes),
         blocked=tuple(blocked),
+        obstacle=f"Block Public Access of the bucket is on ({', '.join(blocked)})" if blocked else "",
         lift=lift if blocked else "",
     )
 
@@ -166,9 +156,16 @@ def make_public(store: Store, plan: PublicPlan) -> bool:
     """
     if plan.commands or not isinstance(store, CloudStore):
         return False
-    bucket = S3Bucket(store)
+    if store.scheme == "gs":
+        return make_google_public(GoogleBucket(store), plan)
+    if store.scheme == "az":
+        return make_azure_public(AzureContainer(store), plan)
+    return _make_s3_public(S3Bucket(store), plan)
+
+
+def _make_s3_public(bucket: S3Bucket, plan: PublicPlan) -> bool:
     changed = False
-    if any(change.name == "CORS" for change in plan.changes):
+    if plan.changed("CORS"):
         rules = merge_cors(bucket.cors())
         if rules is not None:
             try:
@@ -176,21 +173,14 @@ def make_public(store: Store, plan: PublicPlan) -> bool:
                 changed = True
             except NotOfferedError:
                 pass  # it answered no rules, and takes none: what viewers meet is told by the check
-    if plan.blocked:
-        raise AccessDeniedError(
-            f"the data are at {plan.destination}, but nobody else can read them: Block Public Access of the bucket is "
-            f"on ({', '.join(plan.blocked)})",
-            hint=f"if the bucket may hold public data: {plan.lift}\nthen run the same command again",
-            where=plan.destination,
-        )
-    if any(change.name == "policy" for change in plan.changes):
-        policy = merge_policy(bucket.policy(), bucket.name, store.prefix, bucket.partition)
+    refuse_blocked(plan)
+    if plan.changed("policy"):
+        policy = merge_policy(bucket.policy(), bucket.name, bucket.store.prefix, bucket.partition)
         if policy is not None:
             try:
                 bucket.set_policy(policy)
             except AccessDeniedError as error:
-                text = f"the data are at {plan.destination}, but are not public: {error.message}"
-                raise AccessDeniedError(text, hint=error.hint, where=error.where) from None
+                raise not_public(plan, error) from None
             changed = True
     return changed
 
@@ -271,12 +261,12 @@ def plan_text(plan: PublicPlan) -> str:
     """Return what would be changed, for a terminal."""
     lines: list[Any] = []
     for change in plan.changes:
-        lines += [f"{change.name} of the bucket:", *(f"  {line}" for line in str(change).splitlines())]
+        lines += [f"{change.name} of {change.of}:", *(f"  {line}" for line in str(change).splitlines())]
     lines += [f"note: {note}" for note in plan.notes]
     if plan.blocked:
-        lines.append(f"note: Block Public Access is on ({', '.join(plan.blocked)}): what is published stays private")
+        lines.append(f"note: {plan.obstacle}: what is published stays private")
     if plan.commands:
-        lines += ["precast does not change settings of this store. These commands make it public:"]
+        lines += ["These commands make it public:"]
         lines += [f"  {line}" for line in plan.commands]
     elif not plan.changes:
         lines.append("The bucket needs no other settings.")
