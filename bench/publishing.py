@@ -277,7 +277,9 @@ def _measure(name: str, sides: list[str], sink: _Sink, scratch: Path, repeats: i
         "floors": {side: 1.0 for side in sides if side != "precast"},
         "sink": _version(),
         "checked": f"the sink's files equal the source's for every program; headers of {_HEADERS_OF} of ours by boto3",
-        "commands": {side: [shown(_command(side, source, "bucket"), scratch)] for side in sides},
+        "commands": {
+            side: [shown(_command(side, source, "bucket"), scratch).replace(f"{PROGRAMS}/", "")] for side in sides
+        },
         "sides": results,
     }
 
