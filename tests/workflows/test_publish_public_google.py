@@ -193,9 +193,28 @@ def test_changes_of_others_meanwhile_are_not_lost(google: Google, monkeypatch: p
 
     monkeypatch.setattr(google, "act", act)
     plan = public.plan_public(store(google))
-    with pytest.raises(StorageError, match="somebody else has changed"):
+    with pytest.raises(StorageError, match="were not taken"):
         public.make_public(store(google), plan)
     assert google.cors == []
+
+
+def test_a_folder_that_somebody_made_meanwhile_keeps_its_members(google: Google) -> None:
+    plan = public.plan_public(store(google))
+    real, theirs = google.act, {"version": 1, "etag": "T", "bindings": [EDITOR]}
+
+    def act(method: str, path: str, asked: dict[str, str], body: Any) -> tuple[int, Any]:
+        if method == "POST":
+            google.policies["p/labels/"] = theirs
+        return real(method, path, asked, body)
+
+    google.act = act  # type: ignore[method-assign]
+    with pytest.raises(AccessDeniedError, match="were not taken"):
+        public.make_public(store(google), plan)
+    assert google.policies["p/labels/"] == theirs
+    google.act = real  # type: ignore[method-assign]
+    public.make_public(store(google), public.plan_public(store(google)))
+    assert google.policies["p/labels/"]["bindings"][0] == EDITOR
+    assert len(google.policies["p/labels/"]["bindings"]) == 2
 
 
 def test_no_such_bucket_and_no_credentials(google: Google, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

@@ -78,7 +78,9 @@ class GoogleBucket:
         kind = "managedFolders" if prefix else "buckets"
         if prefix:
             body = {"name": f"{prefix}/"}
-            self._ask("POST", "/managedFolders", "storage.managedFolders.create", body, allowed=EXISTS)
+            made = self._ask("POST", "/managedFolders", "storage.managedFolders.create", body, allowed=EXISTS)
+            if made is None and "etag" not in policy:  # made by somebody since, with members that are not known here
+                raise self._error(EXISTS, b"", "storage.managedFolders.create")
         value = {**policy, "version": VERSION}
         self._ask("PUT", self._place(prefix), f"storage.{kind}.setIamPolicy", value)
 
@@ -134,8 +136,9 @@ class GoogleBucket:
             return StorageError(f"there is no bucket {self.url} ({text})", hint="check its name", where=self.url)
         if status in (CHANGED, EXISTS):
             return StorageError(
-                f"{self.url}: somebody else has changed its settings meanwhile",
-                hint="run the same command again",
+                f"{self.url}: its settings were not taken ({text})",
+                hint="if somebody else has changed them meanwhile, run the same command again; if the organisation "
+                "forbids public access, only its owner can allow it",
                 where=self.url,
             )
         return StorageError(f"{self.url}: its settings were not taken ({text})", where=self.url)
