@@ -17,6 +17,7 @@ from precast.checks.rules import Fault, RuleTable
 from precast.findings import Severity
 from precast.geometry import Vec3
 from precast.precomputed.info import DATA_TYPES
+from precast.precomputed.objects import LINKS
 from precast.precomputed.paths import normal_path
 
 __all__ = [
@@ -35,7 +36,6 @@ __all__ = [
 ]
 
 VOLUME_TYPE = "neuroglancer_multiscale_volume"
-LINKS = ("mesh", "skeletons", "segment_properties")
 BLOCK_SIZE = "compressed_segmentation_block_size"
 OPTIONAL_SCALE_KEYS = ("voxel_offset", "sharding", "hidden", "jpeg_quality", "png_level", BLOCK_SIZE)
 MOST_CHUNKS = 2**28

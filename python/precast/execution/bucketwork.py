@@ -47,7 +47,7 @@ from precast.execution.sending import Placed, SendingStore, sum_of
 from precast.execution.workdir import PartsOfDataset, StateDirectory
 from precast.precomputed.generations import generation_path
 from precast.precomputed.json_text import set_text_strings
-from precast.precomputed.objects import INFO_KEY, KINDS_BY_NAME, LABEL_TABLE_KEY, ObjectKind
+from precast.precomputed.objects import INFO_KEY, KINDS_BY_NAME, LABEL_TABLE_KEY, LINKS, ObjectKind
 from precast.precomputed.paths import normal_path
 from precast.precomputed.publication import Headers, Manifest, PublishedObject, top_key
 from precast.precomputed.strict_json import parse_object
@@ -58,7 +58,6 @@ __all__ = ["BucketWork", "cache_directory"]
 
 SHOWN = 3
 THREADS = 16
-LINKS = ("mesh", "skeletons", "segment_properties")
 
 
 def cache_directory() -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["EXPOSED_HEADERS", "KINDS_BY_NAME", "KINDS_BY_SUFFIX", "ObjectKind", "ObjectRule", "kind_of"]
+__all__ = ["EXPOSED_HEADERS", "KINDS_BY_NAME", "KINDS_BY_SUFFIX", "LINKS", "ObjectKind", "ObjectRule", "kind_of"]
 
 EXPOSED_HEADERS = ("Content-Range", "Content-Length", "Content-Encoding", "Accept-Ranges", "ETag")
 """Response headers that a viewer on another origin must be able to read."""
@@ -94,6 +94,9 @@ PROVENANCE_KEY = "provenance"
 LABEL_TABLE_KEY = "label_table.npy"
 SEGMENT_PROPERTIES_DIRECTORY = "segment_properties"
 COLLECTION_KEY = "precast.json"
+
+LINKS = ("mesh", "skeletons", "segment_properties")
+"""Keys of the info of a volume that name its parts."""
 
 KINDS_BY_NAME = {
     INFO_KEY: ObjectKind.INFO,

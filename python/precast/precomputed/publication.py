@@ -108,7 +108,8 @@ class Manifest:
     Attributes
     ----------
     generation
-        Its number: 12 hexadecimal digits, made from all of its content.
+        Its number: 12 hexadecimal digits, made from all of its content by ``publish``, from its source, options and the
+        state before by work that is done in a bucket.
     complete
         Whether all objects were there when it was written.
     paths

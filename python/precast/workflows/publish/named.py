@@ -12,13 +12,13 @@ from typing import Any
 
 from precast.checks.files import TEMPORARY, Belongs, in_annotations, in_meshes, in_properties, in_scale, in_skeletons
 from precast.errors import FormatError, ObjectNotFoundError, StorageError
-from precast.precomputed.objects import INFO_KEY, ObjectKind, kind_of
+from precast.precomputed.objects import INFO_KEY, LINKS, ObjectKind, kind_of
 from precast.precomputed.paths import normal_path
 from precast.precomputed.strict_json import parse_object
 from precast.storage import Store
 from precast.storage.below import Below
 from precast.storage.encodings import SUFFIXES, unpack
-from precast.workflows.publish.source import ANNOTATIONS, INFO_KINDS, LINKS, MULTIRES, TOP
+from precast.workflows.publish.source import ANNOTATIONS, INFO_KINDS, MULTIRES, TOP
 
 __all__ = ["GZIP_MAGIC", "Named", "forgiving", "read_named"]
 

@@ -23,7 +23,15 @@ from precast.precomputed.chunk_names import from_folders
 from precast.precomputed.generations import plain_path
 from precast.precomputed.info import ScaleInfo, VolumeInfo
 from precast.precomputed.json_text import set_text_strings
-from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, LABEL_TABLE_KEY, PROVENANCE_KEY, ObjectKind, kind_of
+from precast.precomputed.objects import (
+    COLLECTION_KEY,
+    INFO_KEY,
+    LABEL_TABLE_KEY,
+    LINKS,
+    PROVENANCE_KEY,
+    ObjectKind,
+    kind_of,
+)
 from precast.precomputed.paths import normal_path
 from precast.precomputed.provenance import Provenance
 from precast.precomputed.strict_json import parse_object
@@ -46,7 +54,6 @@ __all__ = [
     "read_objects",
 ]
 
-LINKS = ("mesh", "skeletons", "segment_properties")
 TOP = (INFO_KEY, PROVENANCE_KEY, LABEL_TABLE_KEY)
 ANNOTATIONS = "neuroglancer_annotations_v1"
 MULTIRES = "neuroglancer_multilod_draco"
