@@ -33,7 +33,8 @@ def scripted() -> Iterator[Script]:
 
         def do_GET(self) -> None:
             script.seen.append((self.command, self.path, self.headers))
-            script.bodies.append(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
+            self.body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            script.bodies.append(self.body)
             answer = script.answers.get(self.path.partition("?")[0], script.answers[None])
             status, headers, body = answer(self) if callable(answer) else answer
             self.send_response(status)
@@ -45,7 +46,7 @@ def scripted() -> Iterator[Script]:
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815
+        do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 import base64
-import email.utils
 import gzip
-import hashlib
-import hmac
-import os
-import shutil
-import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,63 +12,21 @@ import numpy as np
 import pytest
 from test_stores import StoreContract
 
+from azurite import ACCOUNT, KEY, ask, azurite, new_container
 from buckets import forget_credentials
 from precast.dataset.objects import attributes
 from precast.errors import AccessDeniedError, ObjectNotFoundError, StorageError
 from precast.precomputed.objects import ObjectKind
 from precast.storage import Attributes, CloudStore, StoreOptions, cloud
 from precast.storage.cloud_clients import Connection
-from web_server import free_port
-
-ACCOUNT = "devstoreaccount1"
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-"""Known to everybody."""
 
 PLAIN = Attributes()
-NUMBERS = count()
-START_S = 30
-
-
-def ask(endpoint: str, method: str, path: str, query: str = "", headers: dict[str, str] | None = None) -> Any:
-    """Send a request that is signed here, by the documentation of the store."""
-    sent = {"x-ms-date": email.utils.formatdate(usegmt=True), "x-ms-version": "2021-08-06", **(headers or {})}
-    named = "".join(f"{name}:{sent[name]}\n" for name in sorted(sent))
-    resource = f"/{ACCOUNT}/{ACCOUNT}{path}" + "".join(
-        f"\n{part.replace('=', ':')}" for part in query.split("&") if part
-    )
-    text = f"{method}{chr(10) * 12}{named}{resource}"
-    signature = base64.b64encode(hmac.new(base64.b64decode(KEY), text.encode(), hashlib.sha256).digest()).decode()
-    sent["Authorization"] = f"SharedKey {ACCOUNT}:{signature}"
-    url = f"{endpoint}{path}?{query}" if query else f"{endpoint}{path}"
-    return urllib.request.urlopen(urllib.request.Request(url, method=method, headers=sent), timeout=10)
 
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    program = shutil.which("azurite-blob")
-    if program is None:
-        pytest.skip("needs azurite-blob")
-    port, log = free_port(), tmp_path_factory.mktemp("azurite") / "log"
-    command = [program, "--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--blobPort", str(port)]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=log.parent)
-    try:
-        deadline = time.monotonic() + START_S
-        address = f"http://127.0.0.1:{port}/{ACCOUNT}"
-        while True:
-            try:
-                ask(address, "GET", "/", "comp=list")
-                break
-            except urllib.error.HTTPError as error:
-                pytest.fail(f"azurite does not take the signature: {error}")
-            except OSError:
-                if time.monotonic() > deadline or process.poll() is not None:
-                    pytest.fail(f"azurite does not answer: {log.read_text()}")
-                time.sleep(0.05)
+    with azurite(tmp_path_factory.mktemp("azurite")) as address:
         yield address
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 class TestOnAzurite(StoreContract):
@@ -88,9 +36,7 @@ class TestOnAzurite(StoreContract):
         monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", ACCOUNT)
         monkeypatch.setenv("AZURE_STORAGE_KEY", KEY)
         monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", endpoint)
-        name = f"of-{os.getpid()}-{next(NUMBERS)}"
-        ask(endpoint, "PUT", f"/{name}", "restype=container")
-        return CloudStore(f"az://{name}/em", connection=Connection(retries=1))
+        return CloudStore(f"az://{new_container(endpoint)}/em", connection=Connection(retries=1))
 
     def test_headers_and_parts(self, store: CloudStore, endpoint: str, tmp_path: Path) -> None:
         store.write("info", gzip.compress(b"{}"), attributes(ObjectKind.INFO, encoding="gzip"))

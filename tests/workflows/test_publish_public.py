@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -272,7 +271,7 @@ def test_an_endpoint_on_the_command_line_for_every_step(
     assert precast.publish(datasets / "labels", store).datasets[0].state == "unchanged"
 
 
-# ---- servers that do not have it, and stores that precast does not change
+# ---- servers that do not have it
 
 
 @pytest.mark.parametrize(("status", "code"), [(501, "NotImplemented"), (405, "MethodNotAllowed"), (200, "")])
@@ -288,19 +287,7 @@ def test_servers_without_such_settings(status: int, code: str, use: Use) -> None
     assert ["CORS" in note or "policy" in note for note in plan.notes] == [True, True]
 
 
-def test_other_stores_are_left_to_the_user(run: Run, datasets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "lab")
-    monkeypatch.setitem(sys.modules, "google.auth", None)  # as where it is not installed
-    google = public.plan_public(CloudStore("gs://lab/p/labels"))
-    assert google.url == "https://storage.googleapis.com/lab/p/labels"
-    assert not google.changes
-    assert "pip install" in google.notes[0]
-    assert any("managed-folders add-iam-policy-binding gs://lab/p/labels/" in line for line in google.commands)
-    azure = public.plan_public(CloudStore("az://box/p"))
-    assert azure.url == "https://lab.blob.core.windows.net/box/p"
-    assert any("--account-name lab --name box --public-access blob" in line for line in azure.commands)
-    assert "does not change settings of this store" in public.plan_text(azure)
-    assert not public.make_public(CloudStore("az://box/p"), azure)
+def test_a_directory_is_no_bucket(run: Run, datasets: Path) -> None:
     done = run("publish", datasets / "labels", datasets.parent / "www", "--public", "--yes")
     assert done.code == 2
     assert "--public is for buckets" in done.err

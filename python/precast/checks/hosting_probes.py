@@ -69,12 +69,13 @@ class _FewAtOnce(HttpClient):
         url: str,
         headers: Mapping[str, str] | None = None,
         *,
+        body: bytes | None = None,
         limit: int = MOST_BYTES,
         cut: bool = False,
     ) -> HttpAnswer:
         """Send a request when there is room for it."""
         with self._gate:
-            return super().request(method, url, headers, limit=limit, cut=cut)
+            return super().request(method, url, headers, body=body, limit=limit, cut=cut)
 
 
 class Prober:

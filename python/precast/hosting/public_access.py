@@ -9,26 +9,15 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from precast.errors import UsageError
 from precast.precomputed.objects import EXPOSED_HEADERS
-from precast.precomputed.server_lines import GCS_CORS, READ_METHODS, S3_CORS
+from precast.precomputed.server_lines import READ_METHODS, S3_CORS
 
-__all__ = [
-    "RULE_ID",
-    "SettingChange",
-    "azure_commands",
-    "google_commands",
-    "google_lets_read",
-    "is_enough",
-    "merge_cors",
-    "merge_google_cors",
-    "merge_google_policy",
-    "merge_policy",
-]
+__all__ = ["RULE_ID", "SettingChange", "insert_rule", "is_enough", "merge_cors", "merge_policy"]
 
 RULE_ID = "precast-public-read"
 SID = "PrecastPublicRead"
@@ -44,14 +33,17 @@ class SettingChange:
     Attributes
     ----------
     name
-        ``CORS`` or ``policy``.
+        ``CORS``, ``policy`` or ``access level``.
     before, after
         The setting as JSON; ``before`` is None if there is none.
+    of
+        What it is a setting of.
     """
 
     name: str
     before: Any
     after: Any
+    of: str = "the bucket"
 
     def __str__(self) -> str:
         """Return what changes, as lines with ``+`` and ``-``."""
@@ -103,6 +95,35 @@ def is_enough(rule: Mapping[str, Any]) -> bool:
     shown = {name.lower() for name in rule.get("ExposeHeaders", ())}
     needed = {name.lower() for name in EXPOSED_HEADERS} - set(SHOWN_ALREADY)
     return any(_covers(name, "range") for name in allowed) and ("*" in shown or needed <= shown)
+
+
+def insert_rule(
+    rules: Sequence[Mapping[str, Any]],
+    meant: Sequence[Mapping[str, Any]],
+    ours: Callable[[list[str]], dict[str, Any]],
+) -> list[dict[str, Any]] | None:
+    """Put a rule of ours where :func:`merge_cors` would, among rules in the words of another store.
+
+    Parameters
+    ----------
+    rules
+        The rules that there are.
+    meant
+        The same in the words of S3.
+    ours
+        Given the names of headers that it has to show, the rule.
+
+    Returns
+    -------
+    list or None
+        None if viewers on any page can read already.
+    """
+    merged = merge_cors(meant)
+    if merged is None:
+        return None
+    place = next(number for number, rule in enumerate(merged) if rule.get("ID") == RULE_ID)
+    there = [dict(rule) for rule in rules]
+    return [*there[:place], ours(merged[place]["ExposeHeaders"]), *there[place:]]
 
 
 # ---- S3: policy
@@ -183,111 +204,3 @@ def _allows(one: Any, base: str) -> bool:
         and any(_covers(action, "s3:getobject") for action in actions)
         and any(str(name).endswith("*") and _covers(str(name), base) for name in _several(one.get("Resource")))
     )
-
-
-# ---- Google
-
-
-def merge_google_cors(rules: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
-    """Return the CORS rules of a bucket of Google's with one by which viewers can read; None if they can already.
-
-    As :func:`merge_cors`: Google too uses the first rule that fits.
-
-    Examples
-    --------
-    >>> merge_google_cors([])[0]["origin"], merge_google_cors(merge_google_cors([])) is None
-    (['*'], True)
-    """
-    told = [
-        {
-            "AllowedOrigins": rule.get("origin", ()),
-            "AllowedMethods": [*READ_METHODS] if ANYBODY in rule.get("method", ()) else rule.get("method", ()),
-            # one list for what may be asked with and what is shown
-            "AllowedHeaders": rule.get("responseHeader", ()),
-            "ExposeHeaders": rule.get("responseHeader", ()),
-        }
-        for rule in rules
-    ]
-    merged = merge_cors(told)
-    if merged is None:
-        return None
-    place = next(number for number, rule in enumerate(merged) if rule.get("ID") == RULE_ID)
-    shown = [*GCS_CORS[0]["responseHeader"], *merged[place]["ExposeHeaders"]]
-    names = list({name.lower(): name for name in reversed(shown)}.values())[::-1]
-    others = [dict(rule) for rule in rules]
-    return [*others[:place], {**GCS_CORS[0], "responseHeader": names}, *others[place:]]
-
-
-READER = "roles/storage.objectViewer"
-EVERYBODY = "allUsers"
-
-
-def google_lets_read(policy: Mapping[str, Any] | None) -> bool:
-    """Tell whether a policy lets everybody read, without a condition."""
-    roles = (READER, "roles/storage.legacyObjectReader")
-    return any(
-        binding.get("role") in roles and EVERYBODY in binding.get("members", ()) and not binding.get("condition")
-        for binding in (policy or {}).get("bindings", ())
-    )
-
-
-def merge_google_policy(policy: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return a policy that lets everybody read too; None if it does already.
-
-    Examples
-    --------
-    >>> merge_google_policy(None)["bindings"]
-    [{'role': 'roles/storage.objectViewer', 'members': ['allUsers']}]
-    """
-    if google_lets_read(policy):
-        return None
-    bindings = [dict(binding) for binding in (policy or {}).get("bindings", ())]
-    same = next((one for one in bindings if one.get("role") == READER and not one.get("condition")), None)
-    if same is None:
-        bindings.append({"role": READER, "members": [EVERYBODY]})
-    else:
-        same["members"] = [*same.get("members", ()), EVERYBODY]
-    return {**(policy or {}), "bindings": bindings}
-
-
-# ---- stores whose settings are the user's to change
-
-
-def google_commands(bucket: str, prefix: str) -> list[str]:
-    """Return the commands by which everybody may read below a prefix on Google Cloud Storage."""
-    cors = json.dumps(GCS_CORS)
-    role = "--member=allUsers --role=roles/storage.objectViewer"
-    start = [
-        "# pages of other origins may read; this replaces the CORS setting of the bucket:",
-        f"#   gcloud storage buckets describe gs://{bucket} --format='default(cors_config)' shows it",
-        f"gcloud storage buckets update gs://{bucket} --cors-file=<(echo '{cors}')",
-    ]
-    if not prefix:
-        return [
-            *start,
-            "# everybody may read the whole bucket",
-            f"gcloud storage buckets add-iam-policy-binding gs://{bucket} {role}",
-        ]
-    return [
-        *start,
-        f"# everybody may read below {bucket}/{prefix}: that takes a folder of its own, and uniform access to the",
-        "# bucket, which ends what access control lists of single objects allow",
-        f"gcloud storage buckets update gs://{bucket} --uniform-bucket-level-access",
-        f"gcloud storage managed-folders create gs://{bucket}/{prefix}/",
-        f"gcloud storage managed-folders add-iam-policy-binding gs://{bucket}/{prefix}/ {role}",
-        "# if public access prevention is enforced, no binding for allUsers is taken. To lift it:",
-        f"#   gcloud storage buckets update gs://{bucket} --no-public-access-prevention",
-    ]
-
-
-def azure_commands(account: str, container: str) -> list[str]:
-    """Return the commands by which everybody may read a container of Azure; there is no limit to a prefix."""
-    rule = "--origins '*' --methods GET HEAD OPTIONS --allowed-headers '*' --exposed-headers '*' --max-age 3600"
-    return [
-        "# pages of other origins may read; added to the rules of the whole account",
-        f"az storage cors add --account-name {account} --services b {rule}",
-        "# everybody may read every blob of the container, not only what was published",
-        f"az storage container set-permission --account-name {account} --name {container} --public-access blob",
-        "# if the account does not allow public access, that has no effect. To allow it:",
-        f"#   az storage account update --name {account} --allow-blob-public-access true",
-    ]

@@ -21,7 +21,7 @@ from precast.precomputed.objects import (
     ObjectKind,
 )
 
-__all__ = ["GCS_CORS", "S3_CORS", "Lines", "Need", "names_of", "server_lines"]
+__all__ = ["GCS_CORS", "READ_METHODS", "S3_CORS", "SECONDS", "Lines", "Need", "names_of", "server_lines"]
 
 SECONDS = 3600
 READ_METHODS = ["GET", "HEAD"]

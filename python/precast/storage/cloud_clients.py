@@ -12,7 +12,7 @@ import os
 import re
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from precast.storage.options import StoreOptions, check_endpoint
 
 __all__ = [
     "SCHEMES",
+    "AzureAccess",
     "CloudClient",
     "Connection",
+    "azure_access",
     "bucket_region",
     "library",
     "missing_extra",
@@ -321,28 +323,60 @@ AZURE_OTHERS = ("AZURE_STORAGE_TOKEN", "AZURE_CLIENT_SECRET", "AZURE_FEDERATED_T
 AZURE_MACHINE = "7783-7084-3265-9085-8269-3286-77"
 
 
-def _open_azure(store: Any, bucket: str, options: StoreOptions, connection: Connection, _: str) -> CloudClient:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AzureAccess:
+    """How an account of Azure is reached.
+
+    Attributes
+    ----------
+    account
+        Its name.
+    endpoint
+        The server, if it is not the account's own; else empty.
+    account_key, sas_key
+        Secrets, if there are some.
+    signed
+        Whether there are credentials of any kind.
+    by_cli
+        Whether they are those of ``az login``.
+    """
+
+    account: str
+    endpoint: str
+    account_key: str = field(default="", repr=False)
+    sas_key: str = field(default="", repr=False)
+    signed: bool = False
+    by_cli: bool = False
+
+    @property
+    def served(self) -> str:
+        """The address of the account."""
+        return self.endpoint or f"https://{self.account}.blob.core.windows.net"
+
+
+def azure_access(options: StoreOptions) -> AzureAccess:
+    """Return how the account that the options and the environment name is reached."""
     told = _connection_string()
     endpoint = wanted_endpoint("az", options) or told.get("blobendpoint", "").rstrip("/")
-    account = _azure_account(endpoint, told)
-    config: dict[str, Any] = {"account_name": account}
-    if endpoint:
-        config["endpoint"] = endpoint
+    access = AzureAccess(account=_azure_account(endpoint, told), endpoint=endpoint)
     if options.anonymous:
-        signed = False
-    else:
-        secrets = {
-            "account_key": told.get("accountkey") or _first(AZURE_KEYS["account_key"]),
-            "sas_key": told.get("sharedaccesssignature") or _first(AZURE_KEYS["sas_key"]),
-        }
-        config |= {name: value for name, value in secrets.items() if value}
-        signed = any(secrets.values()) or _first(AZURE_OTHERS) != "" or _machine_is("chassis_asset_tag", AZURE_MACHINE)
-        if not signed and (Path.home() / ".azure" / "azureProfile.json").is_file():
-            config["use_azure_cli"], signed = True, True
-    config["skip_signature"] = not signed
-    handle = store.AzureStore(bucket, config=config, **_common(endpoint, connection))
-    served = endpoint or f"https://{account}.blob.core.windows.net"
-    return CloudClient(handle=handle, signed=signed, endpoint=served)
+        return access
+    key = told.get("accountkey") or _first(AZURE_KEYS["account_key"])
+    sas = told.get("sharedaccesssignature") or _first(AZURE_KEYS["sas_key"])
+    signed = bool(key or sas or _first(AZURE_OTHERS)) or _machine_is("chassis_asset_tag", AZURE_MACHINE)
+    by_cli = not signed and (Path.home() / ".azure" / "azureProfile.json").is_file()
+    return replace(access, account_key=key, sas_key=sas, signed=signed or by_cli, by_cli=by_cli)
+
+
+def _open_azure(store: Any, bucket: str, options: StoreOptions, connection: Connection, _: str) -> CloudClient:
+    access = azure_access(options)
+    config: dict[str, Any] = {"account_name": access.account, "skip_signature": not access.signed}
+    told = {"endpoint": access.endpoint, "account_key": access.account_key, "sas_key": access.sas_key}
+    config |= {name: value for name, value in told.items() if value}
+    if access.by_cli:
+        config["use_azure_cli"] = True
+    handle = store.AzureStore(bucket, config=config, **_common(access.endpoint, connection))
+    return CloudClient(handle=handle, signed=access.signed, endpoint=access.served)
 
 
 def _first(names: tuple[str, ...]) -> str:

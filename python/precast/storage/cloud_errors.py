@@ -14,7 +14,16 @@ from precast.errors import (
 )
 from precast.storage.cloud_clients import plain_reason
 
-__all__ = ["NO_UPLOAD", "Failure", "Request", "explain", "is_wrong_region", "translate", "understand"]
+__all__ = [
+    "NO_UPLOAD",
+    "Failure",
+    "NotOfferedError",
+    "Request",
+    "explain",
+    "is_wrong_region",
+    "translate",
+    "understand",
+]
 
 PERMISSIONS = {
     "s3": {
@@ -34,12 +43,23 @@ PERMISSIONS = {
         "write": "storage.objects.create, and storage.objects.delete to replace one",
         "list": "storage.objects.list",
         "delete": "storage.objects.delete",
+        "read the settings": "storage.buckets.get",
+        "change the CORS rules": "storage.buckets.update",
+        "read the policy": "storage.buckets.getIamPolicy",
+        "change the policy": "storage.buckets.setIamPolicy",
+        "make the managed folder": "storage.managedFolders.create",
+        "read the policy of the managed folder": "storage.managedFolders.getIamPolicy",
+        "change the policy of the managed folder": "storage.managedFolders.setIamPolicy",
     },
     "az": {
         "read": "the role Storage Blob Data Reader",
         "write": "the role Storage Blob Data Contributor",
         "list": "the role Storage Blob Data Reader",
         "delete": "the role Storage Blob Data Contributor",
+        "read the CORS rules": "the role Storage Account Contributor, or the account's key",
+        "change the CORS rules": "the role Storage Account Contributor, or the account's key",
+        "read the access level": "the role Storage Blob Data Owner, or the account's key; signatures (SAS) cannot",
+        "change the access level": "the role Storage Blob Data Owner, or the account's key; signatures (SAS) cannot",
     },
 }
 DOING = {
@@ -53,6 +73,12 @@ DOING = {
     "change the policy": "changing the policy of",
     "read the public-access block": "reading the public-access block of",
     "copy": "copying",
+    "read the settings": "reading the settings of",
+    "make the managed folder": "making the managed folder",
+    "read the policy of the managed folder": "reading the policy of the managed folder",
+    "change the policy of the managed folder": "changing the policy of the managed folder",
+    "read the access level": "reading the access level of",
+    "change the access level": "changing the access level of",
 }
 
 BAD_CREDENTIALS = {
@@ -65,6 +91,7 @@ BAD_CREDENTIALS = {
     "InvalidTokenId": "the session token is not good",
     "AuthenticationFailed": "the account does not accept the credentials",
     "InvalidAuthenticationInfo": "the account does not accept the credentials",
+    "authError": "Google does not accept the credentials",
 }
 SIGN_IN = {
     "s3": "aws sts get-caller-identity tells which are used; AWS_PROFILE or --profile chooses others",
@@ -98,6 +125,10 @@ NOT_AS_AGREED = (
 BUSY = ("SlowDown", "ServerBusy", "TooManyRequests", "RequestLimitExceeded")
 
 
+class NotOfferedError(StorageError):
+    """The server has no such setting."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What was to be done.
@@ -107,7 +138,7 @@ class Request:
     scheme, bucket
         The bucket.
     action
-        ``read``, ``write``, ``list`` or ``delete``.
+        ``read``, ``write``, ``list``, ``delete``, or another of the keys of :data:`PERMISSIONS`.
     where
         The object, or the prefix that was listed, with its address.
     signed

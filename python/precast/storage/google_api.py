@@ -1,32 +1,39 @@
-"""Settings of buckets of Google Cloud Storage, by its JSON interface: CORS, and who may read."""
+"""What the client of object stores does not have of Google's: settings of buckets, managed folders; by the JSON API."""
 
 from __future__ import annotations
 
 import json
 import os
 import urllib.parse
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
-
-import urllib3
 
 from precast.errors import AccessDeniedError, MissingExtraError, StorageError
 from precast.storage.cloud import CloudStore
+from precast.storage.cloud_clients import plain_reason
+from precast.storage.cloud_errors import SIGN_IN, Failure, NotOfferedError, Request, explain
+from precast.storage.http import HttpAnswer, HttpClient
 
-__all__ = ["GoogleBucket"]
+__all__ = ["ChangedMeanwhileError", "GoogleBucket"]
 
-SERVER = "https://storage.googleapis.com"
+HOST = "https://storage.googleapis.com"
 SCOPE = "https://www.googleapis.com/auth/devstorage.full_control"
-VERSION = 3
-"""Of policies; older ones hide conditions, and would lose them when they are written."""
+POLICY_VERSION = 3
+"""The first that has conditions; asked for another, Google leaves them out, and what is written back lacks them."""
 
-CHANGED = 412
-EXISTS = 409
-MISSING = 404
+PREVENTED = "public access prevention"
+FOREIGNERS = "permitted customer"
+"""Words of refusals that come from rules of the organisation; both have the status of a failed precondition."""
+
+
+class ChangedMeanwhileError(StorageError):
+    """Somebody has changed the setting since it was read."""
 
 
 class GoogleBucket:
-    """The bucket of a store; credentials and server are those of the store.
+    """The bucket of a store, by Google's own interface; credentials and server are those of the store.
 
     Parameters
     ----------
@@ -36,146 +43,212 @@ class GoogleBucket:
     Raises
     ------
     MissingExtraError
-        If google-auth is not installed.
+        If there are credentials to use, and google-auth is not installed.
     AccessDeniedError
-        If there are no credentials.
+        If there are credentials that cannot be used.
     """
 
     def __init__(self, store: CloudStore) -> None:
-        endpoint = store.endpoint
+        client = store.connected()
         self.store = store
-        self.url = f"gs://{store.bucket}"
-        self._base = f"{endpoint or SERVER}/storage/v1/b/{urllib.parse.quote(store.bucket, safe='')}"
-        # servers that stand in for Google take no credentials, and those for Google are no business of theirs
-        self._http: Any = urllib3.PoolManager() if endpoint else _authorized(self.url)
+        self.name = store.bucket
+        self.url = f"gs://{self.name}"
+        self._endpoint = client.endpoint
+        self._credentials = _credentials(self.url) if client.signed else None
+        self._root = f"{client.endpoint or HOST}/storage/v1/b/{urllib.parse.quote(self.name, safe='')}"
+        self._http = HttpClient(follow=False)
+
+    # ---- settings
 
     def settings(self) -> dict[str, Any]:
-        """Return ``cors``, ``iamConfiguration`` and ``metageneration``.
+        """Return ``cors``, ``iamConfiguration`` and ``metageneration`` of the bucket.
 
         Raises
         ------
+        NotOfferedError
+            If the server has no such settings.
         AccessDeniedError, StorageError
             If they may not be read, or there is no such bucket.
         """
-        query = {"fields": "cors,iamConfiguration,metageneration"}
-        found: dict[str, Any] = self._ask("GET", "", "storage.buckets.get", query=query)
-        return found
+        query = {"projection": "noAcl", "fields": "cors,iamConfiguration,metageneration"}
+        return self._ask("GET", "", query, action="read the settings")
 
-    def set_cors(self, rules: Sequence[Mapping[str, Any]], metageneration: str) -> None:
-        """Replace the CORS rules, unless somebody has changed the bucket since its settings were read."""
+    def set_cors(self, rules: list[dict[str, Any]], metageneration: str) -> None:
+        """Replace the CORS rules.
+
+        Raises
+        ------
+        ChangedMeanwhileError
+            If the bucket is not as it was at this metageneration.
+        """
         query = {"ifMetagenerationMatch": metageneration, "fields": "metageneration"}
-        self._ask("PATCH", "", "storage.buckets.update", {"cors": list(rules)}, query)
+        self._ask("PATCH", "", query, {"cors": rules}, action="change the CORS rules")
 
-    def policy(self, prefix: str) -> dict[str, Any] | None:
-        """Return who may do what in the managed folder of a prefix, or in the bucket; None if it has no folder."""
-        place, get = self._place(prefix), f"storage.{'managedFolders' if prefix else 'buckets'}.getIamPolicy"
-        query = {"optionsRequestedPolicyVersion": str(VERSION)}
-        found: dict[str, Any] | None = self._ask("GET", place, get, query=query, allowed=MISSING if prefix else 0)
-        return found
+    def policy(self, folder: str = "") -> dict[str, Any] | None:
+        """Return the policy of the bucket, or of a managed folder; None if there is no such folder."""
+        query = {"optionsRequestedPolicyVersion": str(POLICY_VERSION)}
+        action = "read the policy of the managed folder" if folder else "read the policy"
+        answer = self._answer("GET", f"{_folder(folder)}/iam", query)
+        if folder and answer.status == 404 and _said(answer) is not None:
+            return None
+        return self._read(answer, action, folder)
 
-    def set_policy(self, prefix: str, policy: Mapping[str, Any]) -> None:
-        """Replace the policy, with the ``etag`` that it had; a managed folder is made if there is none."""
-        kind = "managedFolders" if prefix else "buckets"
-        if prefix:
-            body = {"name": f"{prefix}/"}
-            made = self._ask("POST", "/managedFolders", "storage.managedFolders.create", body, allowed=EXISTS)
-            if made is None and "etag" not in policy:  # made by somebody since, with members that are not known here
-                raise self._error(EXISTS, b"", "storage.managedFolders.create")
-        value = {**policy, "version": VERSION}
-        self._ask("PUT", self._place(prefix), f"storage.{kind}.setIamPolicy", value)
+    def set_policy(self, policy: Mapping[str, Any], folder: str = "") -> None:
+        """Replace the policy of the bucket, or of a managed folder.
 
-    @staticmethod
-    def _place(prefix: str) -> str:
-        return f"/managedFolders/{urllib.parse.quote(f'{prefix}/', safe='')}/iam" if prefix else "/iam"
+        Raises
+        ------
+        ChangedMeanwhileError
+            If it is not the one whose etag is in the policy any more.
+        """
+        action = "change the policy of the managed folder" if folder else "change the policy"
+        self._ask("PUT", f"{_folder(folder)}/iam", {}, policy, action=action, folder=folder)
+
+    def make_folder(self, folder: str) -> None:
+        """Make a managed folder if there is none of the name, which ends in ``/``."""
+        answer = self._answer("POST", "/managedFolders", {}, {"name": folder})
+        if answer.status != 409:
+            self._read(answer, "make the managed folder", folder)
+
+    # ---- requests
 
     def _ask(
         self,
         method: str,
         path: str,
-        permission: str,
-        body: Any = None,
-        query: Mapping[str, str] | None = None,
-        allowed: int = 0,
-    ) -> Any:
-        """Ask; None if the answer is the status that is allowed beside success."""
-        url = f"{self._base}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        data = None if body is None else json.dumps(body).encode()
-        try:
-            answer = self._http.request(method, url, body=data, headers=headers)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise StorageError(
-                f"{self.url}: no answer from the store ({type(error).__name__})", where=self.url
-            ) from None
-        except Exception as error:
-            if type(error).__module__.startswith("google."):
-                raise _no_credentials(self.url, error) from None
-            raise
-        if answer.status == allowed:
-            return None
-        if answer.status >= 300:
-            raise self._error(answer.status, answer.data, permission)
-        try:
-            return json.loads(answer.data or b"{}")
-        except ValueError:
-            raise StorageError(f"{self.url}: the store answers something else than JSON", where=self.url) from None
+        query: Mapping[str, str],
+        content: Mapping[str, Any] | None = None,
+        *,
+        action: str,
+        folder: str = "",
+    ) -> dict[str, Any]:
+        return self._read(self._answer(method, path, query, content), action, folder)
 
-    def _error(self, status: int, data: bytes, permission: str) -> AccessDeniedError | StorageError:
+    def _answer(
+        self, method: str, path: str, query: Mapping[str, str], content: Mapping[str, Any] | None = None
+    ) -> HttpAnswer:
+        url = f"{self._root}{path}"
+        if query:
+            url += f"?{urllib.parse.urlencode(query)}"
+        headers: dict[str, str] = {}
+        body = None
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+            body = json.dumps(content).encode()
+        if self._credentials is not None:
+            self._sign(self._credentials, method, url, headers)
+        return self._http.request(method, url, headers, body=body)
+
+    def _sign(self, credentials: Any, method: str, url: str, headers: dict[str, str]) -> None:
+        from google.auth.exceptions import GoogleAuthError
+
         try:
-            said = " ".join(str(json.loads(data)["error"]["message"]).split())[:300]
-        except (ValueError, KeyError, TypeError):
-            said = ""
-        text = f"status {status}" + (f": {said}" if said else "")
-        if status in (401, 403):
-            return AccessDeniedError(
-                f"{self.url}: {permission} is refused ({text})",
-                hint=f"the credentials need {permission}",
-                where=self.url,
+            credentials.before_request(_Transport(self._http), method, url, headers)
+        except GoogleAuthError as error:
+            raise _unusable(self.url, error) from None
+
+    def _read(self, answer: HttpAnswer, action: str, folder: str) -> dict[str, Any]:
+        said = _said(answer)
+        if answer.status == 200 and said is not None:
+            return said
+        where = f"{self.url}/{folder}" if folder else self.url
+        error = (said or {}).get("error")
+        if answer.status in (405, 501) or not isinstance(error, Mapping):
+            raise NotOfferedError(f"{self.url} cannot {action}: the server does not offer it ({answer.status})")
+        message = " ".join(str(error.get("message", "")).split())[:300]
+        first = next(iter(error.get("errors") or ()), None)
+        code = str(first.get("reason", "")) if isinstance(first, Mapping) else ""
+        rule = next((name for sign, name in ORGANISATION if sign in message), "")
+        if rule:
+            text = f"{where} is not made public: {message} ({answer.status})"
+            hint = f"a rule of the project or its organisation forbids it ({rule}), which its administrators may change"
+            raise AccessDeniedError(text, hint=hint, where=where)
+        if answer.status == 412:
+            raise ChangedMeanwhileError(
+                f"{where}: somebody changes its settings at the same time", hint="run the same command again"
             )
-        if status == MISSING:
-            return StorageError(f"there is no bucket {self.url} ({text})", hint="check its name", where=self.url)
-        if status in (CHANGED, EXISTS):
-            return StorageError(
-                f"{self.url}: its settings were not taken ({text})",
-                hint="if somebody else has changed them meanwhile, run the same command again; if the organisation "
-                "forbids public access, only its owner can allow it",
-                where=self.url,
-            )
-        return StorageError(f"{self.url}: its settings were not taken ({text})", where=self.url)
+        if answer.status == 404:
+            code = "NoSuchBucket"
+        failure = Failure(
+            status=answer.status, code=code, message=message, foreign=False, reason=plain_reason(message), debug=""
+        )
+        request = Request(
+            scheme="gs",
+            bucket=self.name,
+            action=action,
+            where=where,
+            signed=self._credentials is not None or self._endpoint != "",
+            anonymous=self.store.options.anonymous,
+            endpoint=self._endpoint,
+        )
+        raise explain(failure, request)
 
 
-def _authorized(url: str) -> Any:
-    """Return a client that signs in, with the credentials that objects are read with."""
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+
+class _Transport:
+    """How google-auth asks for tokens: as everything else is asked for, through proxies too."""
+
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
+
+    def __call__(self, url: str, method: str = "GET", body: Any = None, headers: Any = None, **_: Any) -> _Answer:
+        sent = body.encode() if isinstance(body, str) else body
+        answer = self._client.request(method, url, headers, body=sent)
+        return _Answer(answer.status, answer.headers, answer.body)
+
+
+ORGANISATION = (
+    (PREVENTED, "constraints/storage.publicAccessPrevention"),
+    (FOREIGNERS, "constraints/iam.allowedPolicyMemberDomains"),
+)
+
+
+def _folder(name: str) -> str:
+    return f"/managedFolders/{urllib.parse.quote(name, safe='')}" if name else ""
+
+
+def _said(answer: HttpAnswer) -> dict[str, Any] | None:
+    """Return what an answer says; None if it is not of this interface."""
+    try:
+        value = json.loads(answer.body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _credentials(url: str) -> Any:
+    """Return the credentials that the client of object stores uses too."""
     try:
         import google.auth
-        import google.auth.exceptions
-        from google.auth.transport import urllib3 as transport
-        from google.oauth2 import credentials, service_account
+        import google.oauth2.credentials
+        from google.oauth2 import service_account
     except ImportError:
-        raise MissingExtraError(f"settings of {url} need google-auth", hint="pip install 'precast[cloud]'") from None
+        raise MissingExtraError(
+            f"changing settings of {url} needs google-auth", hint="pip install 'precast[cloud]'"
+        ) from None
     path = os.environ.get("GOOGLE_SERVICE_ACCOUNT") or os.environ.get("GOOGLE_SERVICE_ACCOUNT_PATH")
     key, token = os.environ.get("GOOGLE_SERVICE_ACCOUNT_KEY"), os.environ.get("GOOGLE_BEARER_TOKEN")
-    accounts: Any = service_account.Credentials
-    tokens: Any = credentials.Credentials
-    client: Any = transport.AuthorizedHttp
+    scopes = [SCOPE]
     try:
-        if path:
-            found = accounts.from_service_account_file(path, scopes=[SCOPE])
-        elif key:
-            found = accounts.from_service_account_info(json.loads(key), scopes=[SCOPE])
-        elif token:
-            found = tokens(token)
-        else:
-            found, _ = google.auth.default(scopes=[SCOPE])
-    except (google.auth.exceptions.GoogleAuthError, OSError, ValueError) as error:
-        raise _no_credentials(url, error) from None
-    return client(found, urllib3.PoolManager())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about quotas of people's own credentials
+            if token:
+                return google.oauth2.credentials.Credentials(token)
+            if path:
+                return google.auth.load_credentials_from_file(path, scopes=scopes)[0]
+            if key:
+                return service_account.Credentials.from_service_account_info(json.loads(key), scopes=scopes)
+            return google.auth.default(scopes=scopes)[0]
+    except (google.auth.exceptions.GoogleAuthError, ValueError, OSError) as error:
+        raise _unusable(url, error) from None
 
 
-def _no_credentials(url: str, error: BaseException) -> AccessDeniedError:
-    # what the error says may hold what it could not read
-    return AccessDeniedError(
-        f"{url}: no credentials could be used ({type(error).__name__})",
-        hint="gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS",
-        where=url,
-    )
+def _unusable(url: str, error: Exception) -> AccessDeniedError:
+    kind = type(error).__name__
+    return AccessDeniedError(f"{url}: the credentials cannot be used ({kind})", hint=SIGN_IN["gs"], where=url)

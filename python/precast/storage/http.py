@@ -99,6 +99,7 @@ class HttpClient:
         url: str,
         headers: Mapping[str, str] | None = None,
         *,
+        body: bytes | None = None,
         limit: int = MAX_BODY_BYTES,
         cut: bool = False,
     ) -> HttpAnswer:
@@ -106,7 +107,7 @@ class HttpClient:
 
         Parameters
         ----------
-        method, url, headers
+        method, url, headers, body
             The request.
         limit
             Bytes that the body may have.
@@ -128,21 +129,27 @@ class HttpClient:
         for left in range(self.retries, -1, -1):
             try:
                 answer = self._pool(url).request(
-                    method, url, headers=sent, preload_content=False, decode_content=False, redirect=self.follow
+                    method,
+                    url,
+                    body=body,
+                    headers=sent,
+                    preload_content=False,
+                    decode_content=False,
+                    redirect=self.follow,
                 )
             except (urllib3.exceptions.LocationValueError, urllib3.exceptions.URLSchemeUnknown) as error:
                 raise UsageError(f"{url} is not an address: {error}", where=url) from None
             except urllib3.exceptions.HTTPError as error:
                 raise _no_answer(url, error, self.timeout_s) from None
             try:
-                body, whole = _body(answer, url, limit, cut=cut)
+                content, whole = _body(answer, url, limit, cut=cut)
                 break
             except urllib3.exceptions.HTTPError as error:  # a connection that was lost half-way
                 if not left:
                     raise _no_answer(url, error, self.timeout_s) from None
         landed = urllib.parse.urljoin(url, answer.geturl() or url)
         lower = {name.lower(): value for name, value in answer.headers.itermerged()}
-        return HttpAnswer(url=landed, status=int(answer.status), headers=lower, body=body, whole=whole)
+        return HttpAnswer(url=landed, status=int(answer.status), headers=lower, body=content, whole=whole)
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         import urllib3

@@ -8,13 +8,13 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from precast.errors import PrecastError, StorageError
+from precast.errors import PrecastError
 from precast.storage.base import Attributes
 from precast.storage.cloud import CloudStore
 from precast.storage.cloud_clients import plain_reason, s3_session
-from precast.storage.cloud_errors import Failure, Request, explain
+from precast.storage.cloud_errors import Failure, NotOfferedError, Request, explain
 
-__all__ = ["NotOfferedError", "S3Bucket"]
+__all__ = ["S3Bucket"]
 
 T = TypeVar("T")
 
@@ -24,10 +24,6 @@ BLOCKED = "BlockPublicPolicy"
 KEPT = ("Metadata", "StorageClass", "ContentDisposition", "ContentLanguage")
 COPY_PART_BYTES = 1 << 30
 """Larger objects are copied in parts; in one piece a store copies 5 GiB at most."""
-
-
-class NotOfferedError(StorageError):
-    """The server has no such setting."""
 
 
 class S3Bucket:

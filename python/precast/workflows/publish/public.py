@@ -9,23 +9,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from precast.checks import CheckOptions, Report, check
-from precast.errors import AccessDeniedError, MissingExtraError, PrecastError, StorageError, UsageError
+from precast.errors import AccessDeniedError, MissingExtraError, PrecastError, UsageError
 from precast.execution.progress import NoProgress, Progress
 from precast.hosting.link import LinkSummary, link
-from precast.hosting.public_access import (
-    SettingChange,
-    azure_commands,
-    google_commands,
-    google_lets_read,
-    merge_cors,
-    merge_google_cors,
-    merge_google_policy,
-    merge_policy,
-)
+from precast.hosting.public_access import SettingChange, merge_cors, merge_policy
+from precast.hosting.public_azure import azure_commands
+from precast.hosting.public_google import google_commands
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY
 from precast.storage import CloudStore, HttpStore, Store
+from precast.storage.azure_api import AzureContainer
+from precast.storage.cloud_clients import azure_access
+from precast.storage.cloud_errors import NotOfferedError
 from precast.storage.google_api import GoogleBucket
-from precast.storage.s3_api import NotOfferedError, S3Bucket
+from precast.storage.s3_api import S3Bucket
+from precast.workflows.publish.public_azure import make_azure_public, plan_azure
+from precast.workflows.publish.public_google import make_google_public, plan_google
+from precast.workflows.publish.public_plan import PublicPlan, not_public, refuse_blocked
 
 __all__ = ["PublicPlan", "Viewed", "look", "make_public", "plan_public", "plan_text"]
 
@@ -33,35 +32,6 @@ PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Between looks: stores may answer by old settings for a while."""
 
 BLOCKS_POLICY = ("BlockPublicPolicy", "RestrictPublicBuckets")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublicPlan:
-    """What has to be changed so that everybody can read.
-
-    Attributes
-    ----------
-    destination, url
-        The place, and its address for everybody.
-    changes
-        Settings of the bucket that would be changed.
-    notes
-        What was noticed.
-    blocked
-        What forbids public access, and only the user may change.
-    lift
-        The commands that change it; empty if none does.
-    commands
-        What is left to the user on a store whose settings precast does not change.
-    """
-
-    destination: str
-    url: str
-    changes: tuple[SettingChange, ...] = ()
-    notes: tuple[str, ...] = ()
-    blocked: tuple[str, ...] = ()
-    lift: str = ""
-    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,88 +77,25 @@ def plan_public(store: Store) -> PublicPlan:
     if store.options.anonymous:
         raise UsageError("--public changes settings, which --anonymous may not", hint="leave one of them out")
     url = store.public_url()
-    if store.scheme == "gs":
-        try:
-            return _plan_google(GoogleBucket(store))
-        except MissingExtraError as error:
-            note = f"{error.message}: {error.hint}"
-            commands = tuple(google_commands(store.bucket, store.prefix))
-            return PublicPlan(destination=store.url, url=url, notes=(note,), commands=commands)
-    if store.scheme == "az":
-        return PublicPlan(destination=store.url, url=url, commands=tuple(azure_commands(_account(url), store.bucket)))
+    try:
+        if store.scheme == "gs":
+            return plan_google(GoogleBucket(store))
+        if store.scheme == "az":
+            return plan_azure(AzureContainer(store))
+    except MissingExtraError as error:
+        return PublicPlan(
+            destination=store.url,
+            url=url,
+            commands=tuple(_commands(store)),
+            notes=(f"{error.message}: {error.hint}, and precast changes them itself",),
+        )
     return _plan_s3(S3Bucket(store))
 
 
-def _account(url: str) -> str:
-    host, _, path = url.partition("://")[2].partition("/")
-    return host.partition(".")[0] if host.endswith(".blob.core.windows.net") else path.partition("/")[0]
-
-
-def _plan_google(bucket: GoogleBucket) -> PublicPlan:
-    store = bucket.store
-    changes, blocked, lift, notes = [], [], [], []
-    settings = bucket.settings()
-    access = settings.get("iamConfiguration", {})
-    rules = settings.get("cors", [])
-    merged = merge_google_cors(rules)
-    if merged is not None:
-        changes.append(SettingChange(name="CORS", before=rules or None, after=merged))
-    update = f"gcloud storage buckets update gs://{shlex.quote(store.bucket)}"
-    if access.get("publicAccessPrevention") == "enforced":
-        blocked.append("public access prevention is enforced")
-        lift.append(f"{update} --no-public-access-prevention")
-    uniform = access.get("uniformBucketLevelAccess", {}).get("enabled") is True
-    if store.prefix and not uniform:
-        blocked.append("access to a prefix alone takes uniform bucket-level access, which is off")
-        lift.append(f"{update} --uniform-bucket-level-access")
-    else:
-        try:
-            whole = store.prefix and google_lets_read(bucket.policy(""))
-        except AccessDeniedError as error:
-            whole = False
-            notes.append(f"{error.message}: whether everybody may read the whole bucket already is not known")
-        policy = None if whole else bucket.policy(store.prefix)
-        wanted = None if whole else merge_google_policy(policy)
-        if wanted is not None:
-            name = "policy of the managed folder" if store.prefix else "policy"
-            changes.append(SettingChange(name=name, before=policy, after=wanted))
-    return PublicPlan(
-        destination=store.url,
-        url=store.public_url(),
-        changes=tuple(changes),
-        notes=tuple(notes),
-        blocked=tuple(blocked),
-        lift=" && ".join(lift),
-    )
-
-
-def _make_google(bucket: GoogleBucket, plan: PublicPlan) -> bool:
-    changed = False
-    settings = bucket.settings()
-    rules = merge_google_cors(settings.get("cors", []))
-    if rules is not None and any(change.name == "CORS" for change in plan.changes):
-        bucket.set_cors(rules, str(settings.get("metageneration", "")))
-        changed = True
-    if plan.blocked:
-        raise _blocked(plan)
-    if any(change.name.startswith("policy") for change in plan.changes):
-        policy = merge_google_policy(bucket.policy(bucket.store.prefix))
-        if policy is not None:
-            try:
-                bucket.set_policy(bucket.store.prefix, policy)
-            except (AccessDeniedError, StorageError) as error:
-                text = f"the data are at {plan.destination}, but are not public: {error.message}"
-                raise AccessDeniedError(text, hint=error.hint, where=error.where) from None
-            changed = True
-    return changed
-
-
-def _blocked(plan: PublicPlan) -> AccessDeniedError:
-    return AccessDeniedError(
-        f"the data are at {plan.destination}, but nobody else can read them: {'; '.join(plan.blocked)}",
-        hint=f"if the bucket may hold public data: {plan.lift}\nthen run the same command again",
-        where=plan.destination,
-    )
+def _commands(store: CloudStore) -> list[str]:
+    if store.scheme == "gs":
+        return google_commands(store.bucket, store.prefix)
+    return azure_commands(azure_access(store.options).account, store.bucket)
 
 
 def _plan_s3(bucket: S3Bucket) -> PublicPlan:
@@ -211,8 +118,7 @@ def _plan_s3(bucket: S3Bucket) -> PublicPlan:
     lift = ""
     try:
         block = bucket.public_access_block()
-        names = [name for name in BLOCKS_POLICY if block.get(name)]
-        blocked = (f"Block Public Access of the bucket is on ({', '.join(names)})",) if names else ()
+        blocked = tuple(name for name in BLOCKS_POLICY if block.get(name))
         lift = _lift(bucket.name, block)
     except NotOfferedError:
         pass  # nothing can be blocked that is not there
@@ -224,6 +130,7 @@ def _plan_s3(bucket: S3Bucket) -> PublicPlan:
         changes=tuple(changes),
         notes=tuple(notes),
         blocked=tuple(blocked),
+        obstacle=f"Block Public Access of the bucket is on ({', '.join(blocked)})" if blocked else "",
         lift=lift if blocked else "",
     )
 
@@ -250,10 +157,15 @@ def make_public(store: Store, plan: PublicPlan) -> bool:
     if plan.commands or not isinstance(store, CloudStore):
         return False
     if store.scheme == "gs":
-        return _make_google(GoogleBucket(store), plan)
-    bucket = S3Bucket(store)
+        return make_google_public(GoogleBucket(store), plan)
+    if store.scheme == "az":
+        return make_azure_public(AzureContainer(store), plan)
+    return _make_s3_public(S3Bucket(store), plan)
+
+
+def _make_s3_public(bucket: S3Bucket, plan: PublicPlan) -> bool:
     changed = False
-    if any(change.name == "CORS" for change in plan.changes):
+    if plan.changed("CORS"):
         rules = merge_cors(bucket.cors())
         if rules is not None:
             try:
@@ -261,16 +173,14 @@ def make_public(store: Store, plan: PublicPlan) -> bool:
                 changed = True
             except NotOfferedError:
                 pass  # it answered no rules, and takes none: what viewers meet is told by the check
-    if plan.blocked:
-        raise _blocked(plan)
-    if any(change.name == "policy" for change in plan.changes):
-        policy = merge_policy(bucket.policy(), bucket.name, store.prefix, bucket.partition)
+    refuse_blocked(plan)
+    if plan.changed("policy"):
+        policy = merge_policy(bucket.policy(), bucket.name, bucket.store.prefix, bucket.partition)
         if policy is not None:
             try:
                 bucket.set_policy(policy)
             except AccessDeniedError as error:
-                text = f"the data are at {plan.destination}, but are not public: {error.message}"
-                raise AccessDeniedError(text, hint=error.hint, where=error.where) from None
+                raise not_public(plan, error) from None
             changed = True
     return changed
 
@@ -351,12 +261,12 @@ def plan_text(plan: PublicPlan) -> str:
     """Return what would be changed, for a terminal."""
     lines: list[Any] = []
     for change in plan.changes:
-        lines += [f"{change.name} of the bucket:", *(f"  {line}" for line in str(change).splitlines())]
+        lines += [f"{change.name} of {change.of}:", *(f"  {line}" for line in str(change).splitlines())]
     lines += [f"note: {note}" for note in plan.notes]
     if plan.blocked:
-        lines.append(f"note: {'; '.join(plan.blocked)}: what is published stays private")
+        lines.append(f"note: {plan.obstacle}: what is published stays private")
     if plan.commands:
-        lines += ["precast does not change settings of this store. These commands make it public:"]
+        lines += ["These commands make it public:"]
         lines += [f"  {line}" for line in plan.commands]
     elif not plan.changes:
         lines.append("The bucket needs no other settings.")
