@@ -57,6 +57,28 @@ def test_all_that_belongs_and_nothing_else(made: Path) -> None:
         rm(store)
 
 
+def test_infos_of_parts_that_generations_have_in_common(tmp_path: Path) -> None:
+    """A second one's meshes lead to a third one's properties, for which their info is rewritten where it is."""
+    table = tmp_path / "names.csv"
+    table.write_text("id,name\n7,one\n")
+    voxels = np.zeros((24, 24, 24), np.uint32)
+    voxels[3:20, 3:20, 3:20] = 7
+    store = MemoryStore()
+    precast.convert(voxels, store, precast.ConvertOptions(resolution=8, kind="segmentation"))
+    precast.mesh(store, precast.MeshOptions(max_error="1nm", csv=str(table)))
+    first = MemoryStore()
+    publish(store, first)
+    precast.mesh(store, precast.MeshOptions(max_error="40nm", overwrite=True))
+    table.write_text("id,name\n7,uno\n")
+    precast.properties(store, precast.PropertiesOptions(csv=str(table), overwrite=True))
+    publish(first, store, precast.PublishOptions(overwrite=True))
+    # nothing of them is taken for a stranger's
+    assert [one.code for one in precast.check(store).findings] == [one.code for one in precast.check(first).findings]
+    assert plan_rm(store).left_objects == 0
+    rm(store)
+    assert [stat.key for stat in store.list()] == []
+
+
 def test_everything(made: Path) -> None:
     store = published(MemoryStore(), made)
     assert rm(store, RemovalOptions(all=True)).left_objects == 0

@@ -40,13 +40,17 @@ def former_generations(store: Store) -> FormerGenerations:
     begun: set[str] = set()
     try:
         index = GenerationIndex.from_bytes(store.read(INDEX_KEY), where=INDEX_KEY)
-        for generation in index.all:
-            key = manifest_key(generation)
-            manifest = Manifest.from_bytes(store.read(key), where=key)
-            paths.update(manifest.paths.values())
-            keys.update(one.key for one in manifest.objects)
-            if not manifest.listed:
-                begun.update(manifest.paths.values())
     except (ObjectNotFoundError, FormatError):
-        pass
+        return FormerGenerations()
+    for generation in index.all:
+        key = manifest_key(generation)
+        try:
+            manifest = Manifest.from_bytes(store.read(key), where=key)
+        except (ObjectNotFoundError, FormatError):
+            continue
+        paths.update(manifest.paths.values())
+        keys.update(one.key for one in manifest.objects)
+        keys.update(manifest.top)  # infos of parts too, which generations can have in common
+        if not manifest.listed:
+            begun.update(manifest.paths.values())
     return FormerGenerations(frozenset(paths), frozenset(keys), frozenset(begun))
