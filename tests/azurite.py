@@ -1,4 +1,4 @@
-"""Azurite, Microsoft's own server for tests (npm install -g azurite), and what is asked of it without our client."""
+"""Azurite, Microsoft's own server for tests, and what is asked of it without our client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import email.utils
 import hashlib
 import hmac
 import os
-import shutil
 import subprocess
 import time
 import urllib.error
@@ -20,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from programs import need_program
 from web_server import free_port
 
 ACCOUNT = "devstoreaccount1"
@@ -28,6 +28,11 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 
 NUMBERS = count()
 START_S = 30
+
+REQUIRED = "PRECAST_TESTS_NEED_AZURITE"
+"""Set where the server has to be there; else tests that need it are skipped without it."""
+
+INSTALLED = Path(__file__).parents[1] / "tools" / "azurite" / "node_modules" / ".bin"
 
 
 def ask(
@@ -59,9 +64,7 @@ def ask(
 @contextmanager
 def azurite(folder: Path) -> Iterator[str]:
     """Run it until the block ends, or skip the test; gives the address of the account."""
-    program = shutil.which("azurite-blob")
-    if program is None:
-        pytest.skip("needs azurite-blob")
+    program = need_program("azurite-blob", [INSTALLED], how="tools/install-azurite.sh", required=REQUIRED)
     port, log = free_port(), folder / "log"
     command = [program, "--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--blobPort", str(port)]
     with log.open("wb") as output:

@@ -88,6 +88,7 @@ def running(root: Path, certificate: Path | None = None) -> Iterator[Site]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
         wbufsize = 1 << 16  # head and body in one packet, or each answer waits for the system's timers
         disable_nagle_algorithm = True
 

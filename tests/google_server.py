@@ -14,12 +14,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 from scripted_server import scripted
 
 BUCKET = "lab"
+QUOTES = {"&quot;": '"'}
 KEPT = ("Content-Type", "Content-Encoding", "Cache-Control")
+LEAST_PART_BYTES = 5 << 20
+"""Of all parts of an upload but the last."""
+
 READERS = ("roles/storage.objectViewer", "roles/storage.legacyObjectReader")
 
 Answer = tuple[int, dict[str, Any], bytes]
@@ -38,6 +42,10 @@ class Google:
     policy: dict[str, Any] = field(default_factory=lambda: {"version": 1, "etag": "CAE=", "bindings": []})
     folders: dict[str, dict[str, Any]] = field(default_factory=dict)
     objects: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict)
+    uploads: dict[str, tuple[str, dict[str, str], dict[int, bytes]]] = field(default_factory=dict)
+    """Begun in parts: key, headers and what has come."""
+    page: int = 1000
+    """Most names in one answer to a listing."""
     missing: set[str] = field(default_factory=set)
     """Permissions that the caller does not have."""
     meanwhile: list[Any] = field(default_factory=list)
@@ -165,20 +173,24 @@ class Google:
         self, request: Any, path: str, asked: dict[str, str], body: bytes
     ) -> Answer:
         _, bucket, key = [*path.split("/", 2), ""][:3]
-        assert bucket == BUCKET
+        if bucket != BUCKET:
+            return _refused(404, "NoSuchBucket")
         shared, method = self._shared(request), request.command
         if method == "OPTIONS":
             return 200, shared, b""
         known = request.headers.get("Authorization") == "Bearer none"  # what our client says to emulators
         if not known and (method not in ("GET", "HEAD") or not key or not self._is_public(key)):
-            return 403, shared, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+            return _refused(403, "AccessDenied", shared)
         if not key:
             return self._list(asked)
+        kept = {name: request.headers[name] for name in KEPT if request.headers[name]}
+        if "uploads" in asked or "uploadId" in asked:
+            return self._in_parts(method, key, asked, kept, body)
         if method == "PUT":
-            self.objects[key] = (body, {name: request.headers[name] for name in KEPT if request.headers[name]})
+            self.objects[key] = (body, kept)
             return 200, self._meta(key), b""
         if key not in self.objects:
-            return 404, shared, b"<Error><Code>NoSuchKey</Code><Message>no</Message></Error>"
+            return _refused(404, "NoSuchKey", shared)
         if method == "DELETE":
             del self.objects[key]
             return 204, {"Content-Length": None}, b""
@@ -192,18 +204,65 @@ class Google:
             return 416, {**shared, "Content-Range": f"bytes */{len(data)}"}, b""
         return 206, {**headers, "Content-Range": f"bytes {start}-{stop - 1}/{len(data)}"}, data[start:stop]
 
+    def _in_parts(self, method: str, key: str, asked: dict[str, str], kept: dict[str, str], body: bytes) -> Answer:
+        if "uploads" in asked:
+            name = f"upload-{len(self.uploads)}"
+            self.uploads[name] = (key, kept, {})
+            inside = f"<Bucket>{BUCKET}</Bucket><Key>{escape(key)}</Key><UploadId>{name}</UploadId>"
+            return 200, {}, f"<InitiateMultipartUploadResult>{inside}</InitiateMultipartUploadResult>".encode()
+        name = asked["uploadId"]
+        if name not in self.uploads or self.uploads[name][0] != key:
+            return _refused(404, "NoSuchUpload")
+        if method == "PUT":
+            self.uploads[name][2][int(asked["partNumber"])] = body
+            return 200, {"ETag": _etag(body)}, b""
+        if method == "DELETE":
+            del self.uploads[name]
+            return 204, {"Content-Length": None}, b""
+        return self._completed(name, body)
+
+    def _completed(self, name: str, body: bytes) -> Answer:
+        key, headers, parts = self.uploads[name]
+        told = re.findall(r"<ETag>(.*?)</ETag><PartNumber>(\d+)</PartNumber>", body.decode())
+        numbers = [int(number) for _, number in told]
+        if numbers != sorted(set(numbers)):
+            return _refused(400, "InvalidPartOrder")
+        if not told or any(_etag(parts[int(number)]) != unescape(etag, QUOTES) for etag, number in told):
+            return _refused(400, "InvalidPart")
+        if any(len(parts[number]) < LEAST_PART_BYTES for number in numbers[:-1]):
+            return _refused(400, "EntityTooSmall")
+        self.objects[key] = (b"".join(parts[number] for number in numbers), headers)
+        del self.uploads[name]
+        inside = f"<Key>{escape(key)}</Key><ETag>{self._meta(key)['ETag']}</ETag>"
+        return 200, {}, f"<CompleteMultipartUploadResult>{inside}</CompleteMultipartUploadResult>".encode()
+
     def _meta(self, key: str) -> dict[str, str]:
-        etag = hashlib.md5(self.objects[key][0], usedforsecurity=False).hexdigest()
-        return {"ETag": f'"{etag}"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT", "x-goog-generation": "1"}
+        return {
+            "ETag": _etag(self.objects[key][0]),
+            "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT",
+            "x-goog-generation": "1",
+        }
 
     def _list(self, asked: dict[str, str]) -> Answer:
         prefix, delimiter = asked.get("prefix", ""), asked.get("delimiter", "")
-        keys, folders = [], set()
+        after = asked.get("continuation-token", asked.get("start-after", ""))
+        keys: list[str] = []
+        folders: set[str] = set()
+        last, more = "", False
         for key in sorted(self.objects):
+            if not key.startswith(prefix):
+                continue
             head, mark, _ = key.removeprefix(prefix).partition(delimiter) if delimiter else (key, "", "")
-            if key.startswith(prefix) and mark:
-                folders.add(prefix + head + mark)
-            elif key.startswith(prefix):
+            name = prefix + head + mark if mark else key
+            if name <= after or name in folders:
+                continue
+            if len(keys) + len(folders) == min(self.page, int(asked.get("max-keys", "1000"))):
+                more = True
+                break
+            last = name
+            if mark:
+                folders.add(name)
+            else:
                 keys.append(key)
         entries = "".join(
             f"<Contents><Key>{escape(key)}</Key><Size>{len(self.objects[key][0])}</Size>"
@@ -211,7 +270,9 @@ class Google:
             for key in keys
         )
         entries += "".join(f"<CommonPrefixes><Prefix>{escape(one)}</Prefix></CommonPrefixes>" for one in folders)
-        text = f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>"
+        entries += f"<IsTruncated>{str(more).lower()}</IsTruncated>"
+        entries += f"<NextContinuationToken>{escape(last)}</NextContinuationToken>" if more else ""
+        text = f"<ListBucketResult>{entries}</ListBucketResult>"
         return 200, {"Content-Type": "application/xml"}, text.encode()
 
 
@@ -223,6 +284,14 @@ def _error(status: int, reason: str, message: str) -> Answer:
     one = {"message": message, "domain": "global", "reason": reason}
     value = {"error": {"code": status, "message": message, "errors": [one]}}
     return status, {"Content-Type": "application/json"}, json.dumps(value).encode()
+
+
+def _refused(status: int, code: str, headers: dict[str, str] | None = None) -> Answer:
+    return status, headers or {}, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+
+
+def _etag(data: bytes) -> str:
+    return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
 
 
 @contextmanager

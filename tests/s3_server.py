@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from programs import missing, need_program
 from raw_http import Answer, Connection
 from web_server import free_port
 
@@ -154,17 +155,12 @@ def error_of(answer: Answer) -> tuple[int, str]:
     return answer.status, found[1].decode() if found else ""
 
 
-def _missing(reason: str) -> Any:
-    if os.environ.get(REQUIRED):
-        pytest.fail(f"{REQUIRED} is set: {reason}", pytrace=False)
-    pytest.skip(reason)
-
-
 def need_versitygw() -> str:
     """Return the path of the server's program, or skip the test and say what is missing."""
-    own = [os.environ.get("GOBIN"), str(Path(os.environ.get("GOPATH") or Path.home() / "go") / "bin")]
-    places = os.pathsep.join([os.environ.get("PATH", ""), *filter(None, own)])
-    return shutil.which("versitygw", path=places) or str(_missing("needs versitygw: tools/install-s3-server.sh"))
+    own = (os.environ.get("GOBIN") or "", str(Path(os.environ.get("GOPATH") or Path.home() / "go") / "bin"))
+    return need_program(
+        "versitygw", [place for place in own if place], how="tools/install-s3-server.sh", required=REQUIRED
+    )
 
 
 def with_us(command: list[str]) -> list[str]:
@@ -233,7 +229,7 @@ def versitygw(folder: Path) -> Iterator[S3Server]:
 def moto(folder: Path) -> Iterator[S3Server]:
     """Run moto's server: it knows many more calls of AWS than others, but believes whatever it is told."""
     if importlib.util.find_spec("moto") is None:
-        _missing("needs moto: pip install 'moto[s3]' flask flask-cors")
+        missing("needs moto: pip install 'moto[s3]' flask flask-cors", REQUIRED)
     for _ in range(5):
         server = S3Server(free_port(), Keys("owner", secrets.token_hex(16)), repeats=("server", "date"))
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(server.port)]

@@ -30,6 +30,7 @@ def scripted() -> Iterator[Script]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else bodies wait 40 ms for the client to confirm the headers
 
         def do_GET(self) -> None:
             script.seen.append((self.command, self.path, self.headers))

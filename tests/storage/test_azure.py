@@ -15,12 +15,14 @@ from test_stores import StoreContract
 from azurite import ACCOUNT, KEY, ask, azurite, new_container
 from buckets import forget_credentials
 from precast.dataset.objects import attributes
-from precast.errors import AccessDeniedError, ObjectNotFoundError, StorageError
+from precast.errors import AccessDeniedError, ObjectNotFoundError, StorageError, UsageError
 from precast.precomputed.objects import ObjectKind
 from precast.storage import Attributes, CloudStore, StoreOptions, cloud
 from precast.storage.cloud_clients import Connection
+from scripted_server import Script, scripted
 
 PLAIN = Attributes()
+DATA = bytes(range(100))
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +85,40 @@ class TestOnAzurite(StoreContract):
         with pytest.raises(AccessDeniedError, match="refused") as caught:
             CloudStore(store.url).read("x")
         assert "Storage Blob Data Reader" in caught.value.hint
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Script]:
+    forget_credentials(monkeypatch, tmp_path)
+    with scripted() as running:
+        yield running
+
+
+def test_requests(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="not the storage account"):
+        CloudStore("az://container/em").read("x")
+    meta = {"ETag": '"1"', "Last-Modified": "Thu, 01 Jan 1970 00:00:00 GMT"}
+    server.answers[None] = (200, meta, DATA)
+    options = StoreOptions(endpoint=f"{server.url}/devstoreaccount1")
+    assert CloudStore("az://container/em", options, Connection(retries=0)).read("x") == DATA
+    assert server.seen[-1][1] == "/devstoreaccount1/container/em/x"
+    assert "Authorization" not in server.seen[-1][2]
+    key = "c2VjcmV0" * 8
+    monkeypatch.setenv(
+        "AZURE_STORAGE_CONNECTION_STRING",
+        f"DefaultEndpointsProtocol=http;AccountName=lab;AccountKey={key};BlobEndpoint={server.url}/lab/;",
+    )
+    store = CloudStore("az://container/em", connection=Connection(retries=0))
+    assert store.read("x") == DATA
+    assert server.seen[-1][1] == "/lab/container/em/x"
+    assert server.seen[-1][2]["Authorization"].startswith("SharedKey lab:")
+    server.answers[None] = (201, meta, b"")
+    store.write("info", gzip.compress(b"{}"), attributes(ObjectKind.INFO, encoding="gzip"))
+    headers = server.seen[-1][2]
+    assert headers["x-ms-blob-content-encoding"] == "gzip"
+    assert headers["x-ms-blob-cache-control"] == "no-cache"
+    assert headers["x-ms-blob-content-type"] == "application/json"
+    assert store.viewer_url() == f"{server.url}/lab/container/em"
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "lab")
+    assert CloudStore("az://container/em").viewer_url() == "https://lab.blob.core.windows.net/container/em"

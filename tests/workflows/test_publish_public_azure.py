@@ -91,7 +91,6 @@ def put(endpoint: str, path: str, query: str, body: str, headers: dict[str, str]
 
 
 def test_on_azurite(emulator: str, labels: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("azure.storage.blob")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", azurite.ACCOUNT)
     monkeypatch.setenv("AZURE_STORAGE_KEY", azurite.KEY)
     monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", emulator)
@@ -139,7 +138,6 @@ def test_on_azurite(emulator: str, labels: Path, run: Run, monkeypatch: pytest.M
 
 @pytest.fixture
 def azure(monkeypatch: pytest.MonkeyPatch, alone: None) -> Iterator[Azure]:
-    pytest.importorskip("azure.storage.blob")
     with azure_server() as server:
         monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", ACCOUNT)
         monkeypatch.setenv("AZURE_STORAGE_KEY", KEY)
@@ -277,12 +275,13 @@ def test_credentials(azure: Azure, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_signing_in_by_the_command_line_tool(azure: Azure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    identity = pytest.importorskip("azure.identity")
+    from azure.identity import AzureCliCredential
+
     (tmp_path / ".azure").mkdir()
     (tmp_path / ".azure" / "azureProfile.json").write_text("{}")
     monkeypatch.delenv("AZURE_STORAGE_KEY")
-    monkeypatch.setattr(identity.AzureCliCredential, "get_token", _no_login)
-    monkeypatch.setattr(identity.AzureCliCredential, "get_token_info", _no_login)
+    monkeypatch.setattr(AzureCliCredential, "get_token", _no_login)
+    monkeypatch.setattr(AzureCliCredential, "get_token_info", _no_login)
     monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", "https://127.0.0.1:1/lab")
     with pytest.raises(AccessDeniedError, match="credentials cannot be used: Please run") as caught:
         AzureContainer(CloudStore(URL)).cors()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
+import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,9 +23,11 @@ from precast.cli import main
 from precast.errors import AccessDeniedError, StorageError
 from precast.storage import CloudStore, StoreOptions, google_api
 from precast.storage.cloud_errors import NotOfferedError
-from precast.storage.google_api import GoogleBucket
+from precast.storage.google_api import ChangedMeanwhileError, GoogleBucket
 from precast.workflows.publish import public
+from s3_server import with_us
 from scripted_server import scripted
+from web_server import free_port
 
 URL = f"gs://{BUCKET}/p/labels"
 FOLDER = f"/storage/v1/b/{BUCKET}/managedFolders/p%2Flabels%2F/iam"
@@ -260,6 +265,48 @@ def test_no_such_bucket_and_no_such_server(google: Google) -> None:
         public.plan_public(CloudStore("gs://other/p"))
     with scripted() as server, pytest.raises(NotOfferedError, match="does not offer it"):
         public.plan_public(CloudStore("gs://lab/p", StoreOptions(endpoint=server.url)))
+
+
+def test_on_googles_own_server_for_tests(google: Google, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it knows of all this: CORS by metageneration, and the policy of a bucket."""
+    program = shutil.which("storage-testbench")
+    if program is None:
+        pytest.skip("needs storage-testbench, from github.com/googleapis/storage-testbench")
+    port = free_port()
+    url, log = f"http://127.0.0.1:{port}", tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(with_us([program, "--port", str(port)]), stdout=output, stderr=output)
+    try:
+        body = json.dumps({"name": "lab-bucket"}).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{url}/storage/v1/b?project=lab", data=body, headers=headers)
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(request, timeout=10)
+                break
+            except OSError:
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.1)
+        store = CloudStore("gs://lab-bucket", StoreOptions(endpoint=url))
+        bucket = GoogleBucket(store)
+        bucket.set_cors([THEIR_RULE], bucket.settings()["metageneration"])
+        before = bucket.policy()
+        assert before is not None
+        assert public.make_public(store, public.plan_public(store))
+        told = json.loads(urllib.request.urlopen(f"{url}/storage/v1/b/lab-bucket", timeout=10).read())
+        assert told["cors"][0] == THEIR_RULE
+        assert told["cors"][1]["origin"] == ["*"]
+        told = json.loads(urllib.request.urlopen(f"{url}/storage/v1/b/lab-bucket/iam", timeout=10).read())
+        assert told["bindings"] == [
+            *before["bindings"],
+            {"role": "roles/storage.objectViewer", "members": ["allUsers"]},
+        ]
+        assert public.plan_public(store).changes == ()
+        with pytest.raises(ChangedMeanwhileError):
+            bucket.set_cors([], "1")
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 # ---- credentials
