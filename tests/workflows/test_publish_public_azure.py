@@ -115,6 +115,8 @@ def test_on_azurite(emulator: str, labels: Path, run: Run, monkeypatch: pytest.M
         urllib.request.urlopen(f"{emulator}/{name}?restype=container&comp=list", timeout=10)
     assert done.out.startswith("https://neuroglancer-demo.appspot.com/#!")
     assert f"{emulator}/{name}/p/labels" in done.out
+    place = f"{emulator}/{name}/p/labels"
+    assert precast.check(place).findings == ()
     # what others have set is there, as it was
     told = azurite.ask(emulator, "GET", "/", "comp=properties&restype=service").read().decode()
     rules = re.findall(r"<AllowedOrigins>(.*?)</AllowedOrigins>", told)
@@ -131,6 +133,16 @@ def test_on_azurite(emulator: str, labels: Path, run: Run, monkeypatch: pytest.M
     done = run("publish", labels, f"az://{name}/p/labels", "--public", "--yes", "--json")
     assert done.code == 0
     assert json.loads(done.out)["result"]["public"]["changes"] == []
+    # without the rule the check says which command makes one, for this account
+    put(
+        emulator,
+        "/",
+        "comp=properties&restype=service",
+        "<StorageServiceProperties><Cors/></StorageServiceProperties>",
+    )
+    done = run("check", place)
+    assert done.code == 1
+    assert f"az storage cors add --account-name {azurite.ACCOUNT} --services b" in done.out + done.err
 
 
 # ---- as documented

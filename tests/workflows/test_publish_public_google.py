@@ -114,6 +114,7 @@ def test_everybody_reads_below_the_prefix_and_nothing_else(google: Google, label
     # the check has asked as a viewer does, and the link leads there
     assert done.out.startswith("https://neuroglancer-demo.appspot.com/#!")
     assert f"{google.url}/{BUCKET}/p/labels" in done.out
+    assert [str(one) for one in precast.check(f"{google.url}/{BUCKET}/p/labels").findings] == []
 
     # again: nothing is changed
     google.seen.clear()

@@ -196,7 +196,9 @@ def _gcs(needs: Sequence[Need], url: str) -> list[str]:
 def _azure(needs: Sequence[Need], url: str) -> list[str]:
     if not set(needs) & set(CORS):
         return []
-    account = (urllib.parse.urlsplit(url).hostname or "").partition(".")[0]
+    parts = urllib.parse.urlsplit(url)
+    host, mark, _ = (parts.hostname or "").partition(".blob.")
+    account = host if mark else parts.path.strip("/").partition("/")[0]  # servers for tests have it in the path
     allowed = "--origins '*' --methods GET HEAD OPTIONS --allowed-headers '*' --exposed-headers '*' --max-age 3600"
     return [f"az storage cors add --account-name {account} --services b {allowed}"]
 
