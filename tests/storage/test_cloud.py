@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from test_stores import StoreContract
 
+import s3_server
 from buckets import Place, forget_credentials, moto_server, new_place
 from precast.dataset.objects import attributes
 from precast.errors import (
@@ -72,8 +73,7 @@ def moto() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    servers = pytest.importorskip("s3_server")
-    with servers.versitygw(tmp_path_factory.mktemp("s3")) as server:
+    with s3_server.versitygw(tmp_path_factory.mktemp("s3")) as server:
         yield server
 
 
@@ -313,12 +313,17 @@ class TestOnAStrictServer(CloudContract):
         with pytest.raises(AccessDeniedError, match="does not know the access key"):
             place.store().read("x")
 
-    def test_wrong_region(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_region_is_asked_for(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_REGION", "us-west-2")
+        place.store().write("x", b"1", PLAIN)
+        assert place.bytes("data/em/x") == b"1"
         for call in calls_of(place.store()).values():
-            with pytest.raises(StorageError, match="in another region") as caught:
+            call()
+        told = StoreOptions(endpoint=place.endpoint, region="us-west-2")
+        for call in calls_of(CloudStore(place.url("data/em"), told)).values():
+            with pytest.raises(StorageError, match=f"is in the region {s3_server.REGION}") as caught:
                 call()
-            assert "--region" in caught.value.hint
+            assert caught.value.hint == f"give --region {s3_server.REGION}"
 
     def test_anonymous_reading_of_what_is_public(
         self, strict: Any, place: Place, store: CloudStore, monkeypatch: pytest.MonkeyPatch

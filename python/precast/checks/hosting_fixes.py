@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -154,9 +156,17 @@ def _bucket(url: str) -> tuple[str, str]:
     for mark in (".s3.", ".s3-", ".storage.googleapis.com"):
         if mark in host:
             return host.partition(mark)[0], path
-    if host == "storage.googleapis.com" or host.startswith(("s3.", "s3-")):
+    if host == "storage.googleapis.com" or host.startswith(("s3.", "s3-")) or _is_bare(host):
         return first, rest
     return "BUCKET", path
+
+
+def _is_bare(host: str) -> bool:
+    """Whether a host is an address or this machine, so that the name of a bucket can only be in the path."""
+    with suppress(ValueError):
+        ipaddress.ip_address(host)
+        return True
+    return host == "localhost"
 
 
 def _s3(needs: Sequence[Need], url: str) -> list[str]:

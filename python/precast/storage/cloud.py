@@ -423,8 +423,8 @@ class _Bucket:
                 return failed
             failure = understand(failed.error)
         region = ""
-        if is_wrong_region(self.scheme, failure) and not client.endpoint:
-            region = bucket_region(self.name)
+        if is_wrong_region(self.scheme, failure):
+            region = bucket_region(self.name, client.endpoint)
             if region and region != client.region and self.options.region is None:
                 client = self._move(region)
                 failed = self._try(client, work)

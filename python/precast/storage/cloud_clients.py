@@ -105,10 +105,10 @@ def wanted_endpoint(scheme: str, options: StoreOptions) -> str:
     return ""
 
 
-def bucket_region(bucket: str) -> str:
-    """Ask Amazon for the region of a bucket; empty if there is no telling."""
+def bucket_region(bucket: str, endpoint: str = "") -> str:
+    """Ask Amazon, or another server, for the region of a bucket; empty if there is no telling."""
     try:
-        answer = HttpClient(retries=2, timeout_s=10, follow=False).request("HEAD", f"{AMAZON}/{bucket}")
+        answer = HttpClient(retries=2, timeout_s=10, follow=False).request("HEAD", f"{endpoint or AMAZON}/{bucket}")
     except StorageError:
         return ""
     return answer.headers.get("x-amz-bucket-region", "")
