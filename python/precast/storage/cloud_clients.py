@@ -193,6 +193,9 @@ def _common(endpoint: str, connection: Connection) -> dict[str, Any]:
 
 # ---- Amazon, and what speaks its language
 
+ASKED_AGAIN = timedelta(minutes=1)
+"""How long the client uses credentials before it asks boto3 again, which renews those that end within ten minutes."""
+
 
 def _open_s3(store: Any, bucket: str, options: StoreOptions, connection: Connection, region: str) -> CloudClient:
     try:
@@ -202,7 +205,7 @@ def _open_s3(store: Any, bucket: str, options: StoreOptions, connection: Connect
     session, signed = s3_session(bucket, options)
     endpoint = wanted_endpoint("s3", options) or _configured_endpoint(session)
     region = region or options.region or os.environ.get("AWS_REGION") or session.region_name or ""
-    provider = Boto3CredentialProvider(session) if signed else None
+    provider = Boto3CredentialProvider(session, ttl=ASKED_AGAIN) if signed else None
     if not region:
         region = DEFAULT_REGION if endpoint else bucket_region(bucket) or DEFAULT_REGION
     config: dict[str, Any] = {
