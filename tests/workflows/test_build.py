@@ -95,7 +95,7 @@ def test_what_is_there_already_is_kept(sources: tuple[Path, Path], tmp_path: Pat
     made = build((tmp_path / "src" / "more.npy",), out)
     assert [(layer.name, layer.converted, layer.meshes) for layer in made.layers] == [("more", True, 3)]
     listed = json.loads((out / "precast.json").read_text())["layers"]
-    assert [layer["name"] for layer in listed] == ["em", "more", "cells"]
+    assert [layer["name"] for layer in listed] == ["em", "cells", "more"]
     assert listed[0]["view"] == {"contrast": [10, 90]}
 
 

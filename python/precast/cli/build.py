@@ -90,19 +90,16 @@ def text(summary: BuildSummary, port: int, reached: StoreOptions) -> str:
 
 
 def _where_in_bucket(summary: BuildSummary, reached: StoreOptions) -> list[str]:
-    place = " ".join([shlex.quote(summary.destination), *typed(reached)])
+    lines = []
+    first = "Not everybody can read it. This lets everybody, browsers too, and asks first:"
     if summary.viewed is not None:
         seen = [finding for report in summary.viewed.reports for finding in report.findings]
-        return [f"  checked as viewers meet it: {summary_text(seen)}", "", "Everybody can see it by this link:", ""]
-    return [
-        "",
-        "Not everybody can read it. This lets everybody, browsers too, and asks first:",
-        "",
-        f"    {_program()} publish --public {place}",
-        "",
-        "Then this link shows it:",
-        "",
-    ]
+        lines = [f"  checked as viewers meet it: {summary_text(seen)}"]
+        if summary.viewed.ok:
+            return [*lines, "", "Everybody can see it by this link:", ""]
+        first = "Everybody can read it, but not viewers. This sets what buckets must be told, and asks first:"
+    place = " ".join([shlex.quote(summary.destination), *typed(reached)])
+    return [*lines, "", first, "", f"    {_program()} publish --public {place}", "", "Then this link shows it:", ""]
 
 
 def _program() -> str:

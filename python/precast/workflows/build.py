@@ -7,11 +7,11 @@ user's cache directory for datasets in a bucket. Of each dataset it has::
     convert   source, options and version of the conversion
     result    what tells its outcome from any other
     mesh      options, tables and conversion of the meshes, or that some objects have none
-    begun     the conversion that was begun, and the outcome that it replaces
-    meshing   the meshes that were begun
+    begun     the conversion that is at work, and its outcome, once that is complete and readers do not see it yet
+    meshing   the meshes that are at work
 
-What was begun can be through although nobody has noted it, if the process was ended in between; and a dataset that
-another program put there since is not of that outcome.
+So a process may be ended between the moment in which readers see a dataset and that in which it is noted; and a dataset
+that somebody else has put there is known to be another.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from precast.findings import Finding
 from precast.hosting.link import LinkOptions, LinkSummary, link
 from precast.hosting.server import DEFAULT_PORT
 from precast.hosting.view import viewer_at
-from precast.pipelines.convert import ConvertOptions, convert
+from precast.pipelines.convert import ConvertOptions
+from precast.pipelines.convert.run import run_conversion
 from precast.pipelines.mesh import MeshOptions, mesh
 from precast.pipelines.mesh.plan import MESH_DIRECTORY, files_digest
 from precast.pipelines.options import MEMORY, THREADS, check_choices
@@ -47,9 +48,8 @@ from precast.precomputed.info import VolumeInfo
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, JSON, PROVENANCE_KEY, ObjectKind
 from precast.precomputed.provenance import Provenance
 from precast.sources import SourceOptions, open_source
-from precast.sources.base import Source
 from precast.sources.guess import guess_kind
-from precast.storage import Attributes, CloudStore, LocalStore, Store, StoreOptions
+from precast.storage import Attributes, LocalStore, Store, StoreOptions
 from precast.storage.opening import child_store, is_bucket, is_url, open_places
 from precast.workflows.per_source import PerSource
 from precast.workflows.publish import Viewed, look
@@ -369,10 +369,10 @@ def build(
 
 def _link(root: Store, port: int) -> LinkSummary:
     """Make the link: of a bucket that of its address, of a directory that of its server, once it runs."""
-    if isinstance(root, CloudStore):
-        return link(root.url, store=root.options)
+    if not isinstance(root, LocalStore):
+        return link(root)
     base, viewer = viewer_at(port)
-    return link(root.url, options=LinkOptions(base_url=base, viewer=viewer))
+    return link(root, options=LinkOptions(base_url=base, viewer=viewer))
 
 
 def _names(sources: Sequence[str | os.PathLike[str]]) -> list[str]:
@@ -466,34 +466,34 @@ class _Work:
             self.progress.note(f"{name}: unchanged")
             return kind, False
         begun = known.get("begun") or {}
-        going_on = begun.get("step") == step
-        if not going_on:
+        if begun.get("step") != step:
+            begun = {}
             self._refuse_other(name, target)
         kind = guess_kind(opened).kind
         self.options.check_kind(name, kind)
         self.progress.note(f"{name}: from {source}")
         options = self.options.convert_options(name, kind)
-        done = going_on and self._go_on(opened, target, options, begun)
-        if not done:
-            self._refuse_other(name, target)
-            self._note(name, begun={"step": step, "instead_of": there})
-            self.findings += convert(opened, target, options, progress=self.progress).findings
-        self._done[name] = {}
-        self._note(name, convert=step, result=_result(target))
-        return kind, True
 
-    def _go_on(self, source: Source, target: Store, options: ConvertOptions, begun: dict[str, Any]) -> bool:
-        """Go on with a conversion that a former call began; whether it is through now, or was already."""
+        def put(options: ConvertOptions) -> None:
+            def complete(growing: Store) -> None:
+                self._note(name, begun={"step": step, "result": _result(growing)})
+
+            self.findings += run_conversion(opened, target, options, self.progress, complete=complete).findings
+
         try:
-            summary = convert(source, target, replace(options, overwrite=False), progress=self.progress)
+            put(replace(options, overwrite=False) if begun else options)
         except DestinationExistsError:
-            # something is there; a former call may have put it there, and was ended before it could note that
-            made = _provenance(target).conversion or {}
-            by = made.get("version"), made.get("options"), (made.get("source") or {}).get("fingerprint")
-            ours = by == (__version__, options.result_options(), source.fingerprint().content)
-            return ours and _result(target) not in (None, begun.get("instead_of"))
-        self.findings += summary.findings
-        return True
+            # what was complete may be in place already, or is put there on the way to this error
+            if not begun:
+                raise
+            there = _result(target)
+            if there is None or there != begun.get("result"):
+                self._refuse_other(name, target)
+                put(options)
+        result = _result(target)
+        self._done[name] = {}
+        self._note(name, convert=step, result=result)
+        return kind, True
 
     def _refuse_other(self, name: str, target: Store) -> None:
         """Refuse to replace a dataset that is not known to be made from this, unless that is wanted."""
@@ -514,15 +514,20 @@ class _Work:
         )
 
     def list(self, layers: Sequence[BuiltLayer]) -> None:
-        """Write ``precast.json``: images under labels; hints that somebody has put there for a layer are kept."""
+        """Write ``precast.json``: images under labels; order and hints that somebody has put there are kept."""
         listed = read_list(self.root)
-        before = {layer.name: layer for layer in listed.valid().layers} if listed is not None else {}
-        new = {layer.name: CollectionLayer(name=layer.name, kind=layer.kind) for layer in layers}
-        for name, layer in before.items():
-            keep = layer.kind == new[name].kind if name in new else _has(self.root, f"{name}/{INFO_KEY}")
-            if keep:
-                new[name] = layer
-        collection = Collection(layers=tuple(sorted(new.values(), key=lambda layer: layer.kind != "image")))
+        made = {layer.name: CollectionLayer(name=layer.name, kind=layer.kind) for layer in layers}
+        stay: list[CollectionLayer] = []
+        for layer in listed.valid().layers if listed is not None else ():
+            if layer.name in made:
+                new = made.pop(layer.name)
+                stay.append(layer if layer.kind == new.kind else new)
+            elif _has(self.root, f"{layer.name}/{INFO_KEY}"):
+                stay.append(layer)
+        images = [layer for layer in made.values() if layer.kind == "image"]
+        under = next((at for at, layer in enumerate(stay) if layer.kind != "image"), len(stay))
+        others = [layer for layer in made.values() if layer.kind != "image"]
+        collection = Collection(layers=(*stay[:under], *images, *stay[under:], *others))
         if listed is None or listed.collection != collection:
             rewrite(self.root, COLLECTION_KEY, collection.to_bytes(), ObjectKind.COLLECTION)
 

@@ -11,7 +11,7 @@ from precast.workflows.publish.former import (
 )
 from precast.workflows.publish.headers import FixSummary, fix_headers, plan_fixes
 from precast.workflows.publish.options import PublishOptions
-from precast.workflows.publish.public import PublicPlan, Viewed, look, make_public, plan_public
+from precast.workflows.publish.public import PublicPlan, Viewed, look, make_public, plan_public, what_is_there
 from precast.workflows.publish.publication import (
     DatasetSummary,
     HeaderCount,
@@ -45,4 +45,5 @@ __all__ = [
     "remove_former_generations",
     "rm",
     "roll_back",
+    "what_is_there",
 ]
