@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,8 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import azurite
 import precast
 from buckets import Place, forget_credentials
+from google_server import BUCKET, google_server
 from precast.cli.main import run
 from precast.errors import AccessDeniedError, DestinationExistsError, UsageError
 from precast.storage import Attributes, CloudStore, LocalStore, StoreOptions
@@ -114,14 +117,14 @@ def writes(hook: Callable[[str], None], after: Callable[[str], None] = lambda _:
         ):
             real = getattr(kind, name)
 
-            def one(self: Any, key: str, *more: Any, real: Any = real) -> None:
+            def one(self: Any, key: str, *more: Any, real: Any = real) -> Any:
                 if isinstance(self, LocalStore) and self.root.name != "build":
                     return real(self, key, *more)
                 where = f"{self.url}/{key}"
                 hook(where)
-                real(self, key, *more)
+                result = real(self, key, *more)
                 after(where)
-                return None
+                return result
 
             patch.setattr(kind, name, one)
         yield
@@ -433,7 +436,8 @@ def test_two_machines_build_different_datasets(
     sources: tuple[Path, Path], place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second one begins and ends while the first one is at work."""
-    store, other = at(place, "p"), []
+    store = at(place, "p")
+    other: list[str] = []
 
     def hook(where: str) -> None:
         if not other:
@@ -450,12 +454,12 @@ def test_two_machines_build_different_datasets(
     monkeypatch.setenv("PRECAST_CACHE", str(tmp_path / "third"))
     third, other = at(place, "third"), []
 
-    def third_hook(where: str) -> None:
+    def hook_of_third(where: str) -> None:
         if not other and where.endswith("info"):
             other.append(where)
             build(sources[1:], third)
 
-    with writes(third_hook):
+    with writes(hook_of_third):
         build(sources[:1], third)
     with writes(forbidden):
         assert done(build(sources, third)) == [(False, False)] * 2
@@ -630,7 +634,7 @@ def test_made_public_where_it_is(
     build(sources, at(place, "p"), resolution="8", overwrite=True)
     end = ["--endpoint", place.endpoint]
 
-    def publish(*arguments: str, code: int = 0) -> tuple[str, str]:
+    def publish(*arguments: str, code: int = 0) -> Any:
         assert run(["publish", *arguments, *end]) == code
         return capsys.readouterr()
 
@@ -671,3 +675,39 @@ def test_made_public_where_it_is(
     with pytest.raises(UsageError, match="no former generation") as caught:
         roll_back(at(place, "p"))
     assert f"precast publish --rollback {place.url('p/cells')}" in caught.value.hint
+
+
+# ---- other stores
+
+
+def twice(sources: tuple[Path, Path], url: str, out: Path) -> None:
+    """Build twice into a bucket, and see that readers find what a directory has."""
+    for expected in ([(True, True), (True, False)], [(False, False)] * 2):
+        made = precast.build(*sources, destination=url, options=precast.BuildOptions(resolution="16,16,20"))
+        assert done(made) == expected
+        assert made.ok
+    build(sources, out)
+    for name in ("cells", "em"):
+        assert view(precast.open_store(f"{url}/{name}")) == view(LocalStore(out / name))
+
+
+def test_google(sources: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_credentials(monkeypatch, tmp_path)
+    with google_server() as google:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", google.url)
+        twice(sources, f"gs://{BUCKET}/p", tmp_path / "out")
+        assert run(["publish", "--public", f"gs://{BUCKET}/p", "--yes"]) == 0
+        url = f"{google.url}/{BUCKET}/p/precast.json"
+        assert json.loads(urllib.request.urlopen(url, timeout=10).read())["layers"][0]["name"] == "em"
+        for name, headers in (("cells/info", (JSON, REWRITTEN)), ("cells/label_table.npy", (BINARY, KEPT))):
+            found = google.objects[f"p/{name}"][1]
+            assert (found["Content-Type"], found["Cache-Control"]) == headers
+
+
+def test_azure(sources: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_credentials(monkeypatch, tmp_path)
+    with azurite.azurite(tmp_path) as address:
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", azurite.ACCOUNT)
+        monkeypatch.setenv("AZURE_STORAGE_KEY", azurite.KEY)
+        monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", address)
+        twice(sources, f"az://{azurite.new_container(address)}/p", tmp_path / "out")

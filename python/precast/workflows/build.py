@@ -541,7 +541,8 @@ class _Work:
         return value
 
     def _note(self, name: str, **steps: Any) -> None:
-        self._done[name] = self._done.get(name, {}) | steps
+        noted = self._done.get(name, {}) | steps
+        self._done[name] = {step: value for step, value in noted.items() if value is not None}
         done = self._read() | {name: self._done[name]}  # another process may have built other datasets there
         self._ledger.write(self._key, json.dumps(done, indent=1).encode(), Attributes(content_type=JSON))
 
