@@ -15,7 +15,7 @@ import pytest
 import tifffile
 
 import precast
-from precast.errors import DestinationExistsError, MissingExtraError, SourceError, UsageError
+from precast.errors import DestinationExistsError, FormatError, MissingExtraError, SourceError, UsageError
 from precast.storage import opening
 from precast.workflows import per_source
 from precast.workflows.per_source import PerSource
@@ -348,3 +348,17 @@ def test_without_the_ledger(sources: tuple[Path, Path], tmp_path: Path) -> None:
     assert files(out) == before
     ledger.write_bytes(known)
     assert not any(layer.converted for layer in build(sources, out).layers)
+
+
+def test_what_is_told_before_anything_is_made(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    strange = tmp_path / "a\nb.npy"
+    np.save(strange, labels())
+    with pytest.raises(UsageError, match="must be printable"):
+        build((*sources, strange), out)
+    assert not out.exists()
+    out.mkdir()
+    (out / "precast.json").write_text('{"layers": 5}')
+    with pytest.raises(FormatError, match="does not describe a collection"):
+        build(sources, out)
+    assert list(out.iterdir()) == [out / "precast.json"]

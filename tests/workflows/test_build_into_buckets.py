@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -147,15 +148,15 @@ def headers_of(name: str, *, packed: bool) -> tuple[str, str, str]:
 def test_the_same_as_in_a_directory(
     sources: tuple[Path, Path], place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str], unsharded: bool
 ) -> None:
-    out = tmp_path / "out"
-    build(sources, out, unsharded=unsharded)
+    out, table = tmp_path / "out", tmp_path / "names.csv"
+    table.write_text("id,label\n7,seven\n")
+    build(sources, out, unsharded=unsharded, csv=table)
     files = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
     files = {name: path for name, path in files.items() if not name.startswith(".precast/")}
     assert any(name.endswith(".gz") for name in files) == unsharded
 
     arguments = ["build", *map(str, sources), place.url("p"), "--resolution", "16,16,20", "--endpoint", place.endpoint]
-    arguments += ["--unsharded"] if unsharded else []
-    assert run(arguments) == 0
+    assert run([*arguments, "--csv", str(table), *(["--unsharded"] if unsharded else [])]) == 0
     url, told = capsys.readouterr()
     there = {key.removeprefix("p/") for key in place.tags() if "/.published/" not in key}
     assert there == {name.removesuffix(".gz") for name in files}
@@ -165,6 +166,12 @@ def test_the_same_as_in_a_directory(
         assert stored == path.read_bytes(), name
         found = head["ContentType"], head.get("ContentEncoding", ""), head["CacheControl"]
         assert found == headers_of(name.removesuffix(".gz"), packed=name.endswith(".gz")), name
+
+    # nothing there tells of this machine
+    for key in place.tags():
+        stored = place.bytes(key)
+        data = gzip.decompress(stored) if place.head(key).get("ContentEncoding") == "gzip" else stored
+        assert str(tmp_path).encode() not in data, key
 
     # what is told, and the link
     assert url == f"{precast.link(place.url('p'), store=StoreOptions(endpoint=place.endpoint)).url}\n"
@@ -242,6 +249,11 @@ def test_what_has_changed_is_made_again_if_that_is_wanted(sources: tuple[Path, P
     with writes(lambda _: None, lambda _: seen.append((view(cells), names(store)))):
         made = build(sources, store, overwrite=True, no_mesh=True)
     assert done(made) == [(True, False), (False, False)]
+    (told,) = [one for one in made.findings if one.code.startswith("PU")]
+    former = [key for key in before if key.startswith("p/cells/") and key.count("/") == 3 and "/." not in key]
+    former.remove("p/cells/mesh/info")  # of which each generation has its own
+    assert (told.code, told.where) == ("PU103", at(place, "p/cells").url)
+    assert told.message.startswith(f"{len(former)} objects of former generations")
     new = view(cells)
     assert [one for one, _ in seen if one not in (old, new)] == []
     assert seen[0][0] == old

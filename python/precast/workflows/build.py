@@ -52,7 +52,7 @@ from precast.sources.guess import guess_kind
 from precast.storage import Attributes, LocalStore, Store, StoreOptions
 from precast.storage.opening import child_store, is_bucket, is_url, open_places
 from precast.workflows.per_source import PerSource
-from precast.workflows.publish import Viewed, look
+from precast.workflows.publish import Viewed, look, tell_former
 
 __all__ = ["BuildOptions", "BuildSummary", "BuiltLayer", "build"]
 
@@ -389,6 +389,7 @@ def _names(sources: Sequence[str | os.PathLike[str]]) -> list[str]:
             raise UsageError(
                 f"two sources are called {name}", hint="rename one; datasets are called like their sources"
             )
+        CollectionLayer(name=name, kind="image")  # which says what is wrong with a name
         names.append(name)
     return names
 
@@ -412,6 +413,9 @@ class _Work:
                 hint="name the directory that it is in, or another one",
                 where=root.url,
             )
+        listed = read_list(root)
+        if listed is not None:
+            listed.valid()  # it is added to at the end
 
     def layer(self, source: str | os.PathLike[str], name: str) -> BuiltLayer:
         """Make what is not there yet of one dataset."""
@@ -435,6 +439,8 @@ class _Work:
                 self.findings += summary.findings
                 meshed, count, failures = True, summary.objects, len(summary.failures)
                 self._note(name, mesh={"gaps": True} if failures else step, meshing=None)
+        if converted or meshed:
+            self.findings += tell_former(target)
         return BuiltLayer(
             name=name,
             source=str(source),

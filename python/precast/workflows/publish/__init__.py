@@ -8,6 +8,7 @@ from precast.workflows.publish.former import (
     plan_removal,
     remove_former_generations,
     roll_back,
+    tell_former,
 )
 from precast.workflows.publish.headers import FixSummary, fix_headers, plan_fixes
 from precast.workflows.publish.options import PublishOptions
@@ -45,5 +46,6 @@ __all__ = [
     "remove_former_generations",
     "rm",
     "roll_back",
+    "tell_former",
     "what_is_there",
 ]

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from precast.dataset.members import read_members
 from precast.errors import StorageError, UsageError
 from precast.execution.progress import NoProgress, Progress
-from precast.execution.published.place import PublishedPlace, read_or_none, write_index
+from precast.execution.published.place import PublishedPlace, read_generations, read_or_none, write_index
 from precast.execution.published.switching import faults, finish_removal, remove_all, remove_former, switch
 from precast.execution.published.transfer import Sender
+from precast.findings import Finding, notice
 from precast.precomputed.objects import INFO_KEY
 from precast.precomputed.publication import INDEX_KEY, CollectionRecord, GenerationIndex
 from precast.storage import Store, open_store
@@ -19,7 +20,15 @@ from precast.storage.below import Below
 from precast.workflows.publish.options import PublishOptions
 from precast.workflows.publish.publication import read_record, write_list, write_record
 
-__all__ = ["Removal", "RollbackSummary", "SwitchedBack", "plan_removal", "remove_former_generations", "roll_back"]
+__all__ = [
+    "Removal",
+    "RollbackSummary",
+    "SwitchedBack",
+    "plan_removal",
+    "remove_former_generations",
+    "roll_back",
+    "tell_former",
+]
 
 SHOWN = 3
 
@@ -243,3 +252,27 @@ def _removal(place: PublishedPlace, name: str, *, whole: bool) -> Removal:
         if one.key not in staying and one.key in place.listed
     }
     return Removal(name=name, whole=whole, generations=former, objects=len(keys), bytes=sum(keys.values()))
+
+
+def tell_former(store: Store) -> list[Finding]:
+    """Return a notice about what the former generations of a dataset keep, if they keep anything."""
+    index, manifests = read_generations(Below(store, ""))
+    now = {one.key for one in manifests[index.current].objects} if index.current in manifests else set()
+    kept = {
+        one.key: one.size
+        for generation in index.kept
+        if generation in manifests
+        for one in manifests[generation].objects
+        if one.key not in now
+    }
+    if not kept:
+        return []
+    return [
+        notice(
+            "PU103",
+            store.url,
+            f"{len(kept)} objects of former generations, {sum(kept.values())} bytes, are kept",
+            "precast publish --rollback DATASET leads back to the last of them; precast publish --delete DATASET "
+            "removes them",
+        )
+    ]
