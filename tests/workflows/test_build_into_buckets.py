@@ -178,7 +178,8 @@ def test_the_same_as_in_a_directory(
     assert f"{place.endpoint}/{place.bucket}/p/em/" in url
     assert f"{place.url('p')}:\n  cells  segmentation, converted, 2 meshes\n  em     image, converted\n" in told
     assert "checked: nothing is wrong" in told
-    assert f"publish --public {place.url('p')} --endpoint {place.endpoint}\n" in told
+    for verb in ("view", "publish --public"):
+        assert f"precast {verb} {place.url('p')} --endpoint {place.endpoint}\n" in told
     assert os.environ["AWS_SECRET_ACCESS_KEY"] not in url + told
 
 

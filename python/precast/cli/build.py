@@ -90,16 +90,17 @@ def text(summary: BuildSummary, port: int, reached: StoreOptions) -> str:
 
 
 def _where_in_bucket(summary: BuildSummary, reached: StoreOptions) -> list[str]:
-    lines = []
-    first = "Not everybody can read it. This lets everybody, browsers too, and asks first:"
-    if summary.viewed is not None:
-        seen = [finding for report in summary.viewed.reports for finding in report.findings]
-        lines = [f"  checked as viewers meet it: {summary_text(seen)}"]
-        if summary.viewed.ok:
-            return [*lines, "", "Everybody can see it by this link:", ""]
-        first = "Everybody can read it, but not viewers. This sets what buckets must be told, and asks first:"
     place = " ".join([shlex.quote(summary.destination), *typed(reached)])
-    return [*lines, "", first, "", f"    {_program()} publish --public {place}", "", "Then this link shows it:", ""]
+    if summary.viewed is None:
+        lines = ["", "To look at it, in a browser:", "", f"    {_program()} view {place}", ""]
+        lines += ["Not everybody can read it. This lets everybody, browsers too, and asks first:"]
+    else:
+        seen = [finding for report in summary.viewed.reports for finding in report.findings]
+        lines = [f"  checked as viewers meet it: {summary_text(seen)}", ""]
+        if summary.viewed.ok:
+            return [*lines, "Everybody can see it by this link:", ""]
+        lines += ["Everybody can read it, but not viewers. This sets what buckets must be told, and asks first:"]
+    return [*lines, "", f"    {_program()} publish --public {place}", "", "Then this link shows it:", ""]
 
 
 def _program() -> str:
