@@ -15,7 +15,8 @@ import pytest
 import tifffile
 
 import precast
-from precast.errors import DestinationExistsError, SourceError, UsageError
+from precast.errors import DestinationExistsError, FormatError, MissingExtraError, SourceError, UsageError
+from precast.storage import opening
 from precast.workflows import per_source
 from precast.workflows.per_source import PerSource
 
@@ -80,9 +81,7 @@ def test_what_is_there_already_is_kept(sources: tuple[Path, Path], tmp_path: Pat
     before = files(out)
     made = build(sources, out)
     assert [(layer.converted, layer.meshed) for layer in made.layers] == [(False, False)] * 2
-    after = files(out)
-    # the list is written anew each time, the same
-    assert {name for name in after if after[name] != before[name]} == {"precast.json"}
+    assert files(out) == before
 
     # other memory and threads are no other result
     made = build(sources, out, memory="500MB", threads=1)
@@ -96,7 +95,7 @@ def test_what_is_there_already_is_kept(sources: tuple[Path, Path], tmp_path: Pat
     made = build((tmp_path / "src" / "more.npy",), out)
     assert [(layer.name, layer.converted, layer.meshes) for layer in made.layers] == [("more", True, 3)]
     listed = json.loads((out / "precast.json").read_text())["layers"]
-    assert [layer["name"] for layer in listed] == ["em", "more", "cells"]
+    assert [layer["name"] for layer in listed] == ["em", "cells", "more"]
     assert listed[0]["view"] == {"contrast": [10, 90]}
 
 
@@ -316,8 +315,50 @@ def test_what_is_typed() -> None:
 def test_addresses_do_not_become_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     np.save("em.npy", np.ones((8, 8, 8), np.uint8))
-    with pytest.raises(UsageError, match="s3://bucket/x is an address"):
-        precast.build("em.npy", destination="s3://bucket/x")
+    with pytest.raises(UsageError, match="can only be read"):
+        precast.build("em.npy", destination="https://127.0.0.1:9/x")
     with pytest.raises(UsageError, match="is an address"):
         precast.sample("s3://bucket/x", precast.SampleOptions())
+    monkeypatch.setattr(opening, "has_cloud_client", lambda: False)
+    with pytest.raises(MissingExtraError, match=r"writing to https://bucket\.s3") as caught:
+        precast.build("em.npy", destination="s3://bucket/x")
+    assert "precast[cloud]" in caught.value.hint
     assert [path.name for path in tmp_path.iterdir()] == ["em.npy"]
+
+
+def test_a_dataset_is_no_place_for_others(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    build(sources[1:], out)
+    before = files(out)
+    with pytest.raises(DestinationExistsError, match="em is a dataset, and build makes a directory"):
+        build(sources, out / "em")
+    assert files(out) == before
+
+
+def test_without_the_ledger(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    build(sources, out)
+    ledger = out / ".precast" / "build.json"
+    known = ledger.read_bytes()
+    ledger.unlink()
+    before = files(out)
+    with pytest.raises(DestinationExistsError) as caught:
+        build(sources, out)
+    assert f"{ledger} does not say what it was made from" in caught.value.message
+    assert files(out) == before
+    ledger.write_bytes(known)
+    assert not any(layer.converted for layer in build(sources, out).layers)
+
+
+def test_what_is_told_before_anything_is_made(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    strange = tmp_path / "a\nb.npy"
+    np.save(strange, labels())
+    with pytest.raises(UsageError, match="must be printable"):
+        build((*sources, strange), out)
+    assert not out.exists()
+    out.mkdir()
+    (out / "precast.json").write_text('{"layers": 5}')
+    with pytest.raises(FormatError, match="does not describe a collection"):
+        build(sources, out)
+    assert list(out.iterdir()) == [out / "precast.json"]

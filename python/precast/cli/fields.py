@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ __all__ = [
     "source_options",
     "store_options",
     "take_store_options",
+    "typed",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -85,6 +87,16 @@ def take_store_options(values: dict[str, Any]) -> StoreOptions:
     """Take the values of :func:`store_options` out of those that were given."""
     taken = {spec.name: values.pop(spec.name) for spec in fields(StoreOptions)}
     return StoreOptions(**given(taken))
+
+
+def typed(options: StoreOptions) -> list[str]:
+    """Return options as they are typed, to be shown in another command; those that were not given are left out."""
+    words = []
+    for spec in fields(StoreOptions):
+        value = getattr(options, spec.name)
+        if value != spec.default:
+            words.append(f"--{spec.name}" if value is True else f"--{spec.name} {shlex.quote(value)}")
+    return words
 
 
 def source_options(function: F) -> F:

@@ -42,6 +42,7 @@ from precast.workflows.publish import (
     publish,
     remove_former_generations,
     roll_back,
+    what_is_there,
 )
 from precast.workflows.publish.public import plan_text
 
@@ -50,6 +51,7 @@ __all__ = ["command"]
 
 EXIT_FINDINGS = 1
 FLAGS = ("public", "fix_headers", "delete", "rollback", "yes", "dry_run")
+OF_SENDING = ("overwrite", "reshard")
 
 
 @click.command("publish")
@@ -80,15 +82,14 @@ def command(places: tuple[str, ...], *, as_json: bool, quiet: bool, **values: An
     switches back, until --delete has removed the old generation.
 
     Where everybody can read the bucket, it is checked as viewers meet it, and their link is printed; exit code 1 if
-    there are errors.
+    there are errors. --public and --delete, with DESTINATION alone, do that for datasets that are there already.
     """
     share_heaps()
     flags = {name: bool(values.pop(name)) for name in FLAGS}
     reached = take_store_options(values)
     _check(places, flags)
-    one_place = flags["rollback"] or flags["fix_headers"]
-    if one_place and given({name: values[name] for name in values if name.startswith(OF_SOURCE)}):
-        raise UsageError("there is no source here, which --from-… is about", hint="leave it out")
+    if len(places) == 1:
+        _refuse_options_of_sources(values)
     source = open_source(places[0], values)
     options = PublishOptions(**given(values))
     store = open_store(places[-1], reached)
@@ -97,6 +98,8 @@ def command(places: tuple[str, ...], *, as_json: bool, quiet: bool, **values: An
     if flags["fix_headers"]:
         return _fix(store, options, dry_run=flags["dry_run"], as_json=as_json, quiet=quiet)
     _refuse_silence(flags, as_json=as_json)
+    if len(places) == 1:
+        return _in_place(store, options, flags, as_json=as_json, quiet=quiet)
     silent = as_json or quiet
     opening = plan_public(store) if flags["public"] else None
     if opening is not None and not _agreed(opening, flags, silent=silent):
@@ -113,11 +116,11 @@ def command(places: tuple[str, ...], *, as_json: bool, quiet: bool, **values: An
         if flags["delete"]:
             removed = _remove(store, options, yes=flags["yes"], quiet=silent)
         changed = opening is not None and make_public(store, opening)
-        viewed = _look(store, summary, flags, changed=changed, quiet=silent)
+        names = [one.name for one in summary.datasets]
+        viewed = _look(store, names, flags, listed=summary.listed, changed=changed, quiet=silent)
     if as_json:
         found = [*summary.findings, *(one for report in viewed.reports for one in report.findings)] if viewed else []
-        result = to_json(summary) | {"removed": to_json(tuple(removed)), "public": to_json(opening)}
-        result |= {"url": viewed.url if viewed else None, "link": viewed.link.url if viewed and viewed.link else None}
+        result = to_json(summary) | _seen(opening, removed, viewed)
         del result["findings"]
         click.echo(document("publish", result, found or summary.findings, ok=viewed is None or viewed.ok))
     return 0 if viewed is None or viewed.ok else EXIT_FINDINGS
@@ -137,7 +140,7 @@ def _check(places: tuple[str, ...], flags: dict[str, bool]) -> None:
         for name in alone[one]:
             if flags[name]:
                 raise UsageError(f"--{name.replace('_', '-')} does not go with {flag}", hint="leave one of them out")
-    elif len(places) != 2:
+    elif len(places) != 2 and not (len(places) == 1 and (flags["public"] or flags["delete"])):
         raise UsageError(
             f"a source and a destination are needed, got {len(places)} places",
             hint="precast publish SOURCE DESTINATION",
@@ -147,6 +150,15 @@ def _check(places: tuple[str, ...], flags: dict[str, bool]) -> None:
             "--yes answers what --delete and --public ask, and neither is given",
             hint="leave it out, or give one of them",
         )
+
+
+def _refuse_options_of_sources(values: dict[str, Any]) -> None:
+    """Refuse options that would be about what is sent, where nothing is."""
+    if given({name: values[name] for name in values if name.startswith(OF_SOURCE)}):
+        raise UsageError("there is no source here, which --from-… is about", hint="leave it out")
+    for name in OF_SENDING:
+        if values[name] is not None:
+            raise UsageError(f"there is no source here, which --{name} is about", hint="leave it out")
 
 
 def _refuse_silence(flags: dict[str, bool], *, as_json: bool) -> None:
@@ -159,25 +171,65 @@ def _refuse_silence(flags: dict[str, bool], *, as_json: bool) -> None:
             raise UsageError(f"--{name} asks before it {what}, and nobody can answer", hint="give --yes too")
 
 
-def _agreed(opening: PublicPlan, flags: dict[str, bool], *, silent: bool) -> bool:
+def _in_place(store: Store, options: PublishOptions, flags: dict[str, bool], *, as_json: bool, quiet: bool) -> int:
+    """Make public what is there already, or remove its former generations; nothing is sent."""
+    silent = as_json or quiet
+    names, listed = what_is_there(store)
+    opening = plan_public(store) if flags["public"] else None
+    if opening is not None and not _agreed(opening, flags, silent=silent, question="Change the bucket so?"):
+        return 0
+    removed: Sequence[Removal] = ()
+    viewed = None
+    if flags["dry_run"]:
+        removed = plan_removal(store) if flags["delete"] else ()
+        if removed and not silent:
+            click.echo(removal_text(removed))
+    else:
+        if flags["delete"]:
+            removed = _remove(store, options, yes=flags["yes"], quiet=silent)
+        changed = opening is not None and make_public(store, opening)
+        viewed = _look(store, names, flags, listed=listed, changed=changed, quiet=silent)
+    if as_json:
+        found = [one for report in viewed.reports for one in report.findings] if viewed is not None else []
+        result = {"destination": store.url, "dry_run": flags["dry_run"], **_seen(opening, removed, viewed)}
+        click.echo(document("publish", result, found, ok=viewed is None or viewed.ok))
+    return 0 if viewed is None or viewed.ok else EXIT_FINDINGS
+
+
+def _seen(opening: PublicPlan | None, removed: Sequence[Removal], viewed: Viewed | None) -> dict[str, Any]:
+    """Return what was done after sending, as JSON values."""
+    return {
+        "removed": to_json(tuple(removed)),
+        "public": to_json(opening),
+        "url": viewed.url if viewed is not None else None,
+        "link": viewed.link.url if viewed is not None and viewed.link is not None else None,
+    }
+
+
+def _agreed(
+    opening: PublicPlan,
+    flags: dict[str, bool],
+    *,
+    silent: bool,
+    question: str = "Change the bucket so, and publish?",
+) -> bool:
     """Show what of the bucket would be changed, and ask."""
     if not silent or not flags["yes"]:
         click.echo(f"{opening.destination}: for everybody at {opening.url}", err=True)
         click.echo(plan_text(opening), err=True)
     if flags["yes"] or flags["dry_run"] or not opening.changes:
         return True
-    if click.confirm("Change the bucket so, and publish?", err=True):
+    if click.confirm(question, err=True):
         return True
     click.echo("nothing is sent and nothing is changed", err=True)
     return False
 
 
 def _look(
-    store: Store, summary: PublishSummary, flags: dict[str, bool], *, changed: bool, quiet: bool
+    store: Store, names: Sequence[str], flags: dict[str, bool], *, listed: bool, changed: bool, quiet: bool
 ) -> Viewed | None:
     """Check what was published as a viewer does, where everybody may read it, and print the link."""
-    names = [one.name for one in summary.datasets]
-    viewed = _viewed(store, names, listed=summary.listed, changed=changed, quiet=quiet)
+    viewed = _viewed(store, names, listed=listed, changed=changed, quiet=quiet)
     if viewed is None and flags["public"]:
         raise AccessDeniedError(
             f"the data are at {store.url}, but not everybody can read them",

@@ -54,7 +54,7 @@ from precast.precomputed.strict_json import parse_object
 from precast.storage import CloudStore, Store
 from precast.storage.below import Below
 
-__all__ = ["BucketWork", "cache_directory"]
+__all__ = ["BucketWork", "cache_directory", "state_name"]
 
 SHOWN = 3
 THREADS = 16
@@ -75,6 +75,13 @@ def cache_directory() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "precast"
+
+
+def state_name(destination: Store, work: str = "") -> str:
+    """Return what the state of work on a store is called: to be told by people, and no other store's."""
+    endpoint = destination.endpoint if isinstance(destination, CloudStore) else ""
+    mark = hashlib.sha256("\n".join((destination.url, endpoint, work)).encode()).hexdigest()[:12]
+    return f"{destination.url.rpartition('/')[2] or 'dataset'}{work and '.'}{work}-{mark}"
 
 
 class BucketWork(StateDirectory):
@@ -100,12 +107,8 @@ class BucketWork(StateDirectory):
         parts: PartsOfDataset | None = None,
         progress: Progress | None = None,
     ) -> None:
-        endpoint = destination.options.endpoint if isinstance(destination, CloudStore) else None
-        work = "" if parts is None else parts.work
-        mark = hashlib.sha256("\n".join((destination.url, endpoint or "", work)).encode()).hexdigest()[:12]
-        name = f"{destination.url.rpartition('/')[2] or 'dataset'}{work and '.'}{work}"
         folder = cache_directory() / "work" if scratch is None else Path(scratch).absolute()
-        path = folder / f"precast-{name}-{mark}"
+        path = folder / f"precast-{state_name(destination, '' if parts is None else parts.work)}"
         super().__init__(path, destination.url)
         self.destination = destination
         self.spool = path / "spool"

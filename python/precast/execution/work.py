@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 
 from precast.errors import UsageError
-from precast.execution.bucketwork import BucketWork
+from precast.execution.bucketwork import BucketWork, cache_directory, state_name
 from precast.execution.progress import Progress
 from precast.execution.published.place import is_published
-from precast.execution.workdir import PartsOfDataset, WorkDirectory
+from precast.execution.workdir import BUILD_LEDGER, PartsOfDataset, WorkDirectory
 from precast.storage import HttpStore, LocalStore, Store, open_store
+from precast.storage.cloud_clients import missing_extra
+from precast.storage.opening import PublicBucket
 
-__all__ = ["open_destination", "open_work"]
+__all__ = ["build_ledger", "open_destination", "open_work"]
 
 
 def open_destination(place: str | os.PathLike[str] | Store) -> Store:
@@ -21,8 +23,12 @@ def open_destination(place: str | os.PathLike[str] | Store) -> Store:
     ------
     UsageError
         If it can only be read, or is no address that precast knows.
+    MissingExtraError
+        If it is in a bucket, and the extra ``cloud`` is not installed.
     """
     store = open_store(place)
+    if isinstance(store, PublicBucket):
+        raise missing_extra(f"writing to {store.url}")
     if isinstance(store, HttpStore):
         raise UsageError(
             f"{store.url} can only be read",
@@ -57,3 +63,14 @@ def open_work(
     if isinstance(destination, LocalStore) and (parts is None or not is_published(destination)):
         return WorkDirectory(destination.root, scratch, parts=parts)
     return BucketWork(destination, scratch, parts=parts, progress=progress)
+
+
+def build_ledger(destination: Store) -> tuple[LocalStore, str]:
+    """Return where ``build`` keeps what it has done, as a store and a key.
+
+    That is beside the datasets of a directory, and in the user's cache directory for those that are in a bucket, where
+    it does not lie among data for everybody.
+    """
+    if isinstance(destination, LocalStore):
+        return LocalStore(destination.root), BUILD_LEDGER
+    return LocalStore(cache_directory() / "build"), f"{state_name(destination)}.json"

@@ -16,10 +16,12 @@ from precast.hosting.addresses import PUBLIC_VIEWER, address_of, blocked_as_inse
 from precast.hosting.state import PlacedLayer, ViewerState, ViewOptions, build_state
 from precast.precomputed.objects import JSON
 from precast.precomputed.strict_json import json_file
-from precast.storage import Attributes, LocalStore, StoreOptions
-from precast.storage.opening import is_url, open_places
+from precast.storage import Attributes, LocalStore, Store, StoreOptions
+from precast.storage.opening import open_places
 
 __all__ = ["LinkOptions", "LinkSummary", "LinkedLayer", "link", "place_layers"]
+
+Place = str | os.PathLike[str] | Store
 
 LONG_ADDRESS = 8000
 """Characters from which on mail programs, chats and some servers cut addresses."""
@@ -102,15 +104,13 @@ class LinkSummary:
         return self.url
 
 
-def link(
-    *places: str | os.PathLike[str], options: LinkOptions | None = None, store: StoreOptions | None = None
-) -> LinkSummary:
+def link(*places: Place, options: LinkOptions | None = None, store: StoreOptions | None = None) -> LinkSummary:
     """Make the address of a viewer that shows datasets.
 
     Parameters
     ----------
     places
-        Datasets, collections, directories of datasets, or their addresses. Local ones need ``base_url``.
+        Datasets, collections, directories of datasets, their addresses, or stores. Local ones need ``base_url``.
     options
         See :class:`LinkOptions`.
     store
@@ -145,7 +145,7 @@ def link(
         if len(url) > LONG_ADDRESS:
             findings.append(_long(len(url)))
     else:
-        state_address = options.state_url or _served_at(Path(options.state_file), places, sets, options.base_url)
+        state_address = options.state_url or _served_at(Path(options.state_file), sets, options.base_url)
         _write(Path(options.state_file), built)
         url = viewer_url(options.viewer, state_address)
     targets = [one.url for one in placed] + ([state_address] if state_address else [])
@@ -164,9 +164,7 @@ def _described(layer: dict[str, Any]) -> LinkedLayer:
     return LinkedLayer(name=layer["name"], kind=layer["type"], source=layer["source"])
 
 
-def place_layers(
-    places: Sequence[str | os.PathLike[str]], sets: Sequence[LayerSet], base_url: str | None
-) -> list[PlacedLayer]:
+def place_layers(places: Sequence[Place], sets: Sequence[LayerSet], base_url: str | None) -> list[PlacedLayer]:
     """Give every layer its address.
 
     What has an address keeps it. A local directory is at ``base_url/NAME``, NAME being its own, and what it holds is
@@ -178,15 +176,16 @@ def place_layers(
         If there is something local and no ``base_url``.
     """
     placed = []
-    names = _names(places, sets)
+    names = _names(sets)
     for place, found, name in zip(places, sets, names, strict=True):
+        told = os.fspath(place) if isinstance(place, str | os.PathLike) else place.url
         if name is None:
-            root = address_of(os.fspath(place), found.store)
+            root = address_of(told, found.store)
         elif base_url is None:
             raise UsageError(
-                f"{os.fspath(place)} is a local path, and a viewer needs an address",
+                f"{told} is a local path, and a viewer needs an address",
                 hint="precast serve serves it; --base-url names the address at which it is served",
-                where=os.fspath(place),
+                where=told,
             )
         else:
             root = join_url(base_url, name)
@@ -194,12 +193,12 @@ def place_layers(
     return placed
 
 
-def _names(places: Sequence[str | os.PathLike[str]], sets: Sequence[LayerSet]) -> list[str | None]:
+def _names(sets: Sequence[LayerSet]) -> list[str | None]:
     """Return the name under which each local directory is served, None for what has an address of its own."""
     taken: dict[Path, str] = {}
     names: list[str | None] = []
-    for place, found in zip(places, sets, strict=True):
-        if isinstance(place, str) and is_url(place):
+    for found in sets:
+        if not isinstance(found.store, LocalStore):
             names.append(None)
             continue
         folder = _directory(found)
@@ -219,12 +218,10 @@ def _directory(found: LayerSet) -> Path:
     return found.store.root.resolve()
 
 
-def _served_at(
-    file: Path, places: Sequence[str | os.PathLike[str]], sets: Sequence[LayerSet], base_url: str | None
-) -> str:
+def _served_at(file: Path, sets: Sequence[LayerSet], base_url: str | None) -> str:
     """Return the address of a file that lies in local directories that are served."""
     resolved = file.resolve()
-    for found, name in zip(sets, _names(places, sets), strict=True):
+    for found, name in zip(sets, _names(sets), strict=True):
         if base_url is not None and name is not None and resolved.is_relative_to(_directory(found)):
             return join_url(base_url, name, resolved.relative_to(_directory(found)).as_posix())
     raise UsageError(

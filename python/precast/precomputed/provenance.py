@@ -63,9 +63,15 @@ class Provenance:
         return found[-1] if found else None
 
     @property
+    def meshing(self) -> dict[str, Any] | None:
+        """The step in which precast made the meshes."""
+        found = [step for step in self.steps if step.get("tool") == TOOL and step.get("task") == "mesh"]
+        return found[-1] if found else None
+
+    @property
     def meshed(self) -> bool:
         """Whether precast made the meshes."""
-        return any(step.get("tool") == TOOL and step.get("task") == "mesh" for step in self.steps)
+        return self.meshing is not None
 
     @property
     def options(self) -> dict[str, Any]:

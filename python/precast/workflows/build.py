@@ -1,7 +1,17 @@
 """``build``: from sources to datasets that are meshed, listed, checked and ready to be looked at, in one call.
 
-What a former call has made, from the same files and with the same options, is kept. What that was stands in
-``.precast/build.json`` beside the datasets; names that begin with a dot are never served.
+What a former call has made, from the same files and with the same options, is kept. What that was stands in a ledger:
+``.precast/build.json`` beside the datasets of a directory (names that begin with a dot are never served), and in the
+user's cache directory for datasets in a bucket. Of each dataset it has::
+
+    convert   source, options and version of the conversion
+    result    what tells its outcome from any other
+    mesh      options, tables and conversion of the meshes, or that some objects have none
+    begun     the conversion that is at work, and its outcome, once that is complete and readers do not see it yet
+    meshing   the meshes that are at work
+
+So a process may be ended between the moment in which readers see a dataset and that in which it is noted; and a dataset
+that somebody else has put there is known to be another.
 """
 
 from __future__ import annotations
@@ -11,7 +21,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,27 +29,30 @@ from typing import Any
 from precast import __version__
 from precast.checks import CheckOptions, Report, check
 from precast.dataset.members import read_list
-from precast.errors import DestinationExistsError, UsageError
+from precast.dataset.objects import rewrite
+from precast.errors import DestinationExistsError, ObjectNotFoundError, UsageError
 from precast.execution.memory import peak_rss_bytes
 from precast.execution.progress import NoProgress, Progress
-from precast.execution.workdir import BUILD_LEDGER
+from precast.execution.work import build_ledger, open_destination
 from precast.findings import Finding
-from precast.hosting.link import LinkOptions, link
+from precast.hosting.link import LinkOptions, LinkSummary, link
 from precast.hosting.server import DEFAULT_PORT
 from precast.hosting.view import viewer_at
-from precast.pipelines.convert import ConvertOptions, convert
+from precast.pipelines.convert import ConvertOptions
+from precast.pipelines.convert.run import run_conversion
 from precast.pipelines.mesh import MeshOptions, mesh
 from precast.pipelines.mesh.plan import MESH_DIRECTORY, files_digest
 from precast.pipelines.options import MEMORY, THREADS, check_choices
 from precast.precomputed.collection import Collection, CollectionLayer
 from precast.precomputed.info import VolumeInfo
-from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, JSON, PROVENANCE_KEY
+from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, JSON, PROVENANCE_KEY, ObjectKind
 from precast.precomputed.provenance import Provenance
 from precast.sources import SourceOptions, open_source
 from precast.sources.guess import guess_kind
-from precast.storage import Attributes, LocalStore
-from precast.storage.opening import is_url, local_directory
+from precast.storage import Attributes, LocalStore, Store, StoreOptions
+from precast.storage.opening import child_store, is_bucket, is_url, open_places
 from precast.workflows.per_source import PerSource
+from precast.workflows.publish import Viewed, look, tell_former
 
 __all__ = ["BuildOptions", "BuildSummary", "BuiltLayer", "build"]
 
@@ -259,22 +272,26 @@ class BuildSummary:
     Attributes
     ----------
     destination
-        The directory.
+        The directory, or the address in a bucket.
     layers
         The datasets, in the order of the sources.
     report
         The result of the check.
+    viewed
+        What viewers meet in the bucket, if everybody may read it; None if not, and for a directory.
     url
-        Address of the viewer while ``precast view DESTINATION`` runs.
+        Address of the viewer: of a directory while ``precast view DESTINATION`` runs, of a bucket for those who may
+        read it.
     seconds, peak_memory_bytes
         What it took.
     findings
-        What was noticed by the way, and what the check found.
+        What was noticed by the way, and what the checks found.
     """
 
     destination: str
     layers: tuple[BuiltLayer, ...]
     report: Report
+    viewed: Viewed | None
     url: str
     seconds: float
     peak_memory_bytes: int
@@ -283,14 +300,16 @@ class BuildSummary:
     @property
     def ok(self) -> bool:
         """Whether everything was done and nothing is wrong."""
-        return self.report.ok and not any(layer.failures for layer in self.layers)
+        seen = self.viewed is None or self.viewed.ok
+        return self.report.ok and seen and not any(layer.failures for layer in self.layers)
 
 
 def build(
     *sources: str | os.PathLike[str],
-    destination: str | os.PathLike[str],
+    destination: str | os.PathLike[str] | Store,
     options: BuildOptions | None = None,
     progress: Progress | None = None,
+    store: StoreOptions | None = None,
 ) -> BuildSummary:
     """Convert sources, each into a dataset of its own, mesh labels, list all of it, check it and make a link.
 
@@ -299,18 +318,23 @@ def build(
     sources
         Folders of slices, TIFF or ``.npy`` files, or their addresses in buckets; what each holds is found out.
     destination
-        The directory in which the datasets are made, each under the name of its source.
+        The directory in which the datasets are made, each under the name of its source; the address of one in a bucket
+        (``s3://…``, ``gs://…``, ``az://…``), or its store. In a bucket readers see the old datasets or the new ones.
     options
         See :class:`BuildOptions`.
     progress
         Told what happens; by default nobody is.
+    store
+        How buckets are reached, beyond what the environment says; there has to be one.
 
     Raises
     ------
     UsageError
-        If there is no source, two have the same name, or options do not fit.
+        If there is no source, two have the same name, options do not fit, or the destination can only be read.
     DestinationExistsError
         If a dataset is there that was made from something else, and ``overwrite`` is not set.
+    MissingExtraError
+        If something is in a bucket, and the extra ``cloud`` is not installed.
     PrecastError
         Whatever ``convert``, ``mesh`` and ``check`` raise. What was finished is kept, and the same call goes on there.
     """
@@ -318,25 +342,37 @@ def build(
     options, progress = options or BuildOptions(), progress or NoProgress()
     if not sources:
         raise UsageError("there is nothing to build from", hint="precast build SOURCE... DESTINATION")
-    root = local_directory(destination, "precast publish brings it to a bucket")
+    root = open_destination(open_places([*sources, destination], store)[-1])
+    if not isinstance(root, LocalStore) and options.port != DEFAULT_PORT:
+        raise UsageError(f"--port is of precast view, and {root.url} is no directory", hint="leave it out")
     names = _names(sources)
     options.check_names(names)
-    work = _Work(root, options, progress)
+    work = _Work(root, options, progress, store)
     layers = tuple(work.layer(source, name) for source, name in zip(sources, names, strict=True))
     work.list(layers)
     progress.phase("checking", 0)
     report = check(root, options.check_options(), progress=progress)
-    base, viewer = viewer_at(options.port)
-    made = link(root, options=LinkOptions(base_url=base, viewer=viewer))
+    viewed = look(root, names, listed=True, progress=progress)
+    seen = [finding for one in viewed.reports for finding in one.findings] if viewed is not None else []
+    made = _link(root, options.port)
     return BuildSummary(
-        destination=os.fspath(destination),
+        destination=root.url,
         layers=layers,
         report=report,
+        viewed=viewed,
         url=made.url,
         seconds=time.perf_counter() - begun,
         peak_memory_bytes=peak_rss_bytes(),
-        findings=(*work.findings, *report.findings, *made.findings),
+        findings=(*work.findings, *report.findings, *seen, *made.findings),
     )
+
+
+def _link(root: Store, port: int) -> LinkSummary:
+    """Make the link: of a bucket that of its address, of a directory that of its server, once it runs."""
+    if not isinstance(root, LocalStore):
+        return link(root)
+    base, viewer = viewer_at(port)
+    return link(root, options=LinkOptions(base_url=base, viewer=viewer))
 
 
 def _names(sources: Sequence[str | os.PathLike[str]]) -> list[str]:
@@ -353,26 +389,37 @@ def _names(sources: Sequence[str | os.PathLike[str]]) -> list[str]:
             raise UsageError(
                 f"two sources are called {name}", hint="rename one; datasets are called like their sources"
             )
+        CollectionLayer(name=name, kind="image")  # which says what is wrong with a name
         names.append(name)
     return names
 
 
 class _Work:
-    """The steps, and the list of what has been done."""
+    """The steps, and the ledger of what has been done."""
 
-    def __init__(self, root: Path, options: BuildOptions, progress: Progress) -> None:
+    def __init__(self, root: Store, options: BuildOptions, progress: Progress, reached: StoreOptions | None) -> None:
         self.root = root
         self.options = options
         self.progress = progress
         self.findings: list[Finding] = []
-        self._store = LocalStore(root)
+        self._reached = reached
+        self._ledger, self._key = build_ledger(root)
         self._done = self._read()
         # first, because reading them is quick and a mistake likely
         self._tables = files_digest([table for _, table in options.csv.items()])
+        if _has(root, INFO_KEY):
+            raise DestinationExistsError(
+                f"{root.url} is a dataset, and build makes a directory of datasets",
+                hint="name the directory that it is in, or another one",
+                where=root.url,
+            )
+        listed = read_list(root)
+        if listed is not None:
+            listed.valid()  # it is added to at the end
 
     def layer(self, source: str | os.PathLike[str], name: str) -> BuiltLayer:
         """Make what is not there yet of one dataset."""
-        target = self.root / name
+        target = child_store(self.root, name)
         kind, converted = self._convert(source, name, target)
         meshed, count, failures = False, None, 0
         if kind == "segmentation" and not self.options.no_mesh:
@@ -384,13 +431,16 @@ class _Work:
                 "of": self._done[name]["result"],
             }
             before = self._done[name].get("mesh") or {}
-            if before != step or not (target / MESH_DIRECTORY / INFO_KEY).is_file():
+            if before != step or not _has_meshes(target):
                 self.progress.note(f"{name}: meshes")
-                again = self.options.mesh_options(name, again=before.get("gaps") is True)
-                summary = mesh(target, again, progress=self.progress)
+                again = before.get("gaps") is True or self._meshed_unnoted(name, target, step)
+                self._note(name, meshing=step)
+                summary = mesh(target, self.options.mesh_options(name, again=again), progress=self.progress)
                 self.findings += summary.findings
                 meshed, count, failures = True, summary.objects, len(summary.failures)
-                self._note(name, mesh={"gaps": True} if failures else step)
+                self._note(name, mesh={"gaps": True} if failures else step, meshing=None)
+        if converted or meshed:
+            self.findings += tell_former(target)
         return BuiltLayer(
             name=name,
             source=str(source),
@@ -401,68 +451,131 @@ class _Work:
             failures=failures,
         )
 
-    def _convert(self, source: str | os.PathLike[str], name: str, target: Path) -> tuple[str, bool]:
-        opened = open_source(source, SourceOptions())
+    def _meshed_unnoted(self, name: str, target: Store, step: dict[str, Any]) -> bool:
+        """Whether meshes that a former call began came into place, and it was ended before it could note that."""
+        made = _provenance(target).meshing or {}
+        ours = (made.get("version"), made.get("options")) == (__version__, step["options"])
+        return self._done[name].get("meshing") == step and ours
+
+    def _convert(self, source: str | os.PathLike[str], name: str, target: Store) -> tuple[str, bool]:
+        opened = open_source(source, SourceOptions(), self._reached if is_bucket(source) else None)
         step = {
             "precast": __version__,
             "source": opened.fingerprint().stamp,
             # the kind is found out from the source, whose options hold for either
             "options": [self.options.convert_options(name, kind).result_options() for kind in KINDS],
         }
-        known = self._done.get(name, {})
-        if known.get("convert") == step and known.get("result") == _result(target) is not None:
-            kind = VolumeInfo.from_bytes((target / INFO_KEY).read_bytes(), where=str(target)).kind
+        known, there = self._done.get(name, {}), _result(target)
+        if known.get("convert") == step and known.get("result") == there is not None:
+            kind = VolumeInfo.from_bytes(target.read(INFO_KEY), where=f"{target.url}/{INFO_KEY}").kind
             self.options.check_kind(name, kind)
             self.progress.note(f"{name}: unchanged")
             return kind, False
-        if target.exists() and not self.options.overwrite:
-            raise DestinationExistsError(
-                f"{target} exists already, and was not made from these files with these options",
-                hint="give --overwrite to replace it, or another destination",
-                where=str(target),
-            )
+        begun = known.get("begun") or {}
+        if begun.get("step") != step:
+            begun = {}
+            self._refuse_other(name, target)
         kind = guess_kind(opened).kind
         self.options.check_kind(name, kind)
         self.progress.note(f"{name}: from {source}")
-        summary = convert(opened, target, self.options.convert_options(name, kind), progress=self.progress)
-        self.findings += summary.findings
+        options = self.options.convert_options(name, kind)
+
+        def put(options: ConvertOptions) -> None:
+            def complete(growing: Store) -> None:
+                self._note(name, begun={"step": step, "result": _result(growing)})
+
+            self.findings += run_conversion(opened, target, options, self.progress, complete=complete).findings
+
+        try:
+            put(replace(options, overwrite=False) if begun else options)
+        except DestinationExistsError:
+            # what was complete may be in place already, or is put there on the way to this error
+            if not begun:
+                raise
+            there = _result(target)
+            if there is None or there != begun.get("result"):
+                self._refuse_other(name, target)
+                put(options)
+        result = _result(target)
         self._done[name] = {}
-        self._note(name, convert=step, result=_result(target))
-        return summary.kind, True
+        self._note(name, convert=step, result=result)
+        return kind, True
+
+    def _refuse_other(self, name: str, target: Store) -> None:
+        """Refuse to replace a dataset that is not known to be made from this, unless that is wanted."""
+        if self.options.overwrite or not _has(target, INFO_KEY):
+            return
+        if self._done.get(name):
+            raise DestinationExistsError(
+                f"{target.url} exists already, and was not made from these files with these options",
+                hint="give --overwrite to replace it, or another destination",
+                where=target.url,
+            )
+        ledger = f"{self._ledger.url}/{self._key}"
+        raise DestinationExistsError(
+            f"{target.url} exists already, and {ledger} does not say what it was made from",
+            hint="run it where it was built, or bring that file here; precast check --against SOURCE compares the two; "
+            "--overwrite makes it again",
+            where=target.url,
+        )
 
     def list(self, layers: Sequence[BuiltLayer]) -> None:
-        """Write ``precast.json``: images under labels; hints that somebody has put there for a layer are kept."""
-        listed = read_list(self._store)
-        before = {layer.name: layer for layer in listed.valid().layers} if listed is not None else {}
-        new = {layer.name: CollectionLayer(name=layer.name, kind=layer.kind) for layer in layers}
-        for name, layer in before.items():
-            keep = layer.kind == new[name].kind if name in new else (self.root / name / INFO_KEY).is_file()
-            if keep:
-                new[name] = layer
-        ordered = sorted(new.values(), key=lambda layer: layer.kind != "image")
-        data = Collection(layers=tuple(ordered)).to_bytes()
-        self._store.write(COLLECTION_KEY, data, Attributes(content_type=JSON))
+        """Write ``precast.json``: images under labels; order and hints that somebody has put there are kept."""
+        listed = read_list(self.root)
+        made = {layer.name: CollectionLayer(name=layer.name, kind=layer.kind) for layer in layers}
+        stay: list[CollectionLayer] = []
+        for layer in listed.valid().layers if listed is not None else ():
+            if layer.name in made:
+                new = made.pop(layer.name)
+                stay.append(layer if layer.kind == new.kind else new)
+            elif _has(self.root, f"{layer.name}/{INFO_KEY}"):
+                stay.append(layer)
+        images = [layer for layer in made.values() if layer.kind == "image"]
+        under = next((at for at, layer in enumerate(stay) if layer.kind != "image"), len(stay))
+        others = [layer for layer in made.values() if layer.kind != "image"]
+        collection = Collection(layers=(*stay[:under], *images, *stay[under:], *others))
+        if listed is None or listed.collection != collection:
+            rewrite(self.root, COLLECTION_KEY, collection.to_bytes(), ObjectKind.COLLECTION)
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
-            value = json.loads((self.root / BUILD_LEDGER).read_bytes())
-        except (OSError, ValueError):
+            value = json.loads(self._ledger.read(self._key))
+        except (ObjectNotFoundError, ValueError):
             return {}  # all is made again, or refused where something is
         if not isinstance(value, dict) or not all(isinstance(one, dict) for one in value.values()):
             return {}
         return value
 
     def _note(self, name: str, **steps: Any) -> None:
-        self._done[name] |= steps
-        self._store.write(BUILD_LEDGER, json.dumps(self._done, indent=1).encode(), Attributes(content_type=JSON))
+        noted = self._done.get(name, {}) | steps
+        self._done[name] = {step: value for step, value in noted.items() if value is not None}
+        done = self._read() | {name: self._done[name]}  # another process may have built other datasets there
+        self._ledger.write(self._key, json.dumps(done, indent=1).encode(), Attributes(content_type=JSON))
 
 
-def _result(target: Path) -> str | None:
-    """Return what tells a dataset from any other: the conversion in its provenance, with the digests of all voxels."""
+def _has(store: Store, key: str) -> bool:
     try:
-        provenance = Provenance.parse((target / PROVENANCE_KEY).read_bytes())
-    except OSError:
+        store.stat(key)
+    except ObjectNotFoundError:
+        return False
+    return True
+
+
+def _has_meshes(target: Store) -> bool:
+    info = VolumeInfo.from_bytes(target.read(INFO_KEY), where=f"{target.url}/{INFO_KEY}")
+    return _has(target, f"{info.mesh or MESH_DIRECTORY}/{INFO_KEY}")
+
+
+def _provenance(target: Store) -> Provenance:
+    try:
+        return Provenance.parse(target.read(PROVENANCE_KEY))
+    except ObjectNotFoundError:
+        return Provenance()
+
+
+def _result(target: Store) -> str | None:
+    """Return what tells a dataset from any other: the conversion in its provenance, with the digests of all voxels."""
+    conversion = _provenance(target).conversion
+    if conversion is None or not _has(target, INFO_KEY):
         return None
-    if provenance.conversion is None or not (target / INFO_KEY).is_file():
-        return None
-    return hashlib.sha256(json.dumps(provenance.conversion, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(conversion, sort_keys=True).encode()).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ from precast.sources import open_source
 from precast.sources.base import Source, SourceOptions
 from precast.storage import Store, StoreOptions
 
-__all__ = ["ConvertSummary", "ScaleSummary", "convert", "plan_conversion"]
+__all__ = ["ConvertSummary", "ScaleSummary", "convert", "plan_conversion", "run_conversion"]
 
 AnySource = str | os.PathLike[str] | npt.NDArray[Any] | Source
 
@@ -128,10 +129,27 @@ def convert(
     MissingExtraError
         If the destination is in a bucket, and the extra ``cloud`` is not installed.
     """
+    return run_conversion(source, open_destination(destination), options or ConvertOptions(), progress or NoProgress())
+
+
+def run_conversion(
+    source: AnySource,
+    store: Store,
+    options: ConvertOptions,
+    progress: Progress,
+    *,
+    complete: Callable[[Store], None] | None = None,
+) -> ConvertSummary:
+    """Convert as :func:`convert` does.
+
+    Parameters
+    ----------
+    source, store, options, progress
+        As there.
+    complete
+        Told the store of the dataset when everything is in it, before readers see it.
+    """
     begun = time.perf_counter()
-    options = options or ConvertOptions()
-    progress = progress or NoProgress()
-    store = open_destination(destination)
     opened = open_any(source, options)
     with open_work(store, options.scratch, progress=progress) as work:
         plan, resumed = _begin(work, opened, options)
@@ -145,6 +163,8 @@ def convert(
         write_provenance(plan, places, sums)
         write_info(plan, places)
         scales = _scale_summaries(plan, places, sums)
+        if complete is not None:
+            complete(places.store)
         work.commit()
     return ConvertSummary(
         destination=store.url,

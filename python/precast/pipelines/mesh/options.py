@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from precast.errors import UsageError
@@ -14,6 +15,8 @@ __all__ = ["MeshOptions"]
 
 _UNITS_NM = {"": 1, "nm": 1, "um": 1000, "µm": 1000, "μm": 1000, "mm": 10**6}
 MAX_ID = 2**64 - 1
+FILES = ("include_file", "exclude_file", "csv")
+"""Options that name files of this machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +143,14 @@ class MeshOptions(WorkOptions):
             for name in ("unsharded", "levels"):
                 if getattr(self, name):
                     raise UsageError(f"--{name} does not go with --format legacy, which has neither shards nor levels")
+
+    def result_options(self) -> dict[str, Any]:
+        """Return, as JSON values, every option that the result depends on; files by their names, without paths."""
+        options = super().result_options()
+        for name in FILES:
+            if options[name] is not None:
+                options[name] = Path(options[name]).name
+        return options
 
 
 def _scale(value: int | str) -> int | str:

@@ -8,10 +8,11 @@ from precast.workflows.publish.former import (
     plan_removal,
     remove_former_generations,
     roll_back,
+    tell_former,
 )
 from precast.workflows.publish.headers import FixSummary, fix_headers, plan_fixes
 from precast.workflows.publish.options import PublishOptions
-from precast.workflows.publish.public import PublicPlan, Viewed, look, make_public, plan_public
+from precast.workflows.publish.public import PublicPlan, Viewed, look, make_public, plan_public, what_is_there
 from precast.workflows.publish.publication import (
     DatasetSummary,
     HeaderCount,
@@ -45,4 +46,6 @@ __all__ = [
     "remove_former_generations",
     "rm",
     "roll_back",
+    "tell_former",
+    "what_is_there",
 ]

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from precast.dataset.members import read_members
 from precast.errors import StorageError, UsageError
 from precast.execution.progress import NoProgress, Progress
-from precast.execution.published.place import PublishedPlace, write_index
+from precast.execution.published.place import PublishedPlace, read_generations, read_or_none, write_index
 from precast.execution.published.switching import faults, finish_removal, remove_all, remove_former, switch
 from precast.execution.published.transfer import Sender
-from precast.precomputed.publication import CollectionRecord, GenerationIndex
+from precast.findings import Finding, notice
+from precast.precomputed.objects import INFO_KEY
+from precast.precomputed.publication import INDEX_KEY, CollectionRecord, GenerationIndex
 from precast.storage import Store, open_store
 from precast.storage.below import Below
 from precast.workflows.publish.options import PublishOptions
 from precast.workflows.publish.publication import read_record, write_list, write_record
 
-__all__ = ["Removal", "RollbackSummary", "SwitchedBack", "plan_removal", "remove_former_generations", "roll_back"]
+__all__ = [
+    "Removal",
+    "RollbackSummary",
+    "SwitchedBack",
+    "plan_removal",
+    "remove_former_generations",
+    "roll_back",
+    "tell_former",
+]
 
 SHOWN = 3
 
@@ -81,6 +93,9 @@ def roll_back(
     record = read_record(root)
     with Sender(store, options.at_once, progress) as sender:
         if record == CollectionRecord():
+            names = _unrecorded(store)
+            if names != [""]:
+                raise _nothing(root, names)
             place = PublishedPlace.read(root)
             target = place.index.current if place.index.next else place.index.previous
             if target is None:
@@ -103,12 +118,21 @@ def roll_back(
         return RollbackSummary(destination=store.url, datasets=done)
 
 
-def _nothing(root: Below) -> UsageError:
-    return UsageError(
-        f"there is no former generation at {root.url}",
-        hint="one is kept when a dataset is published again with changes, until --delete removes it",
-        where=root.url,
-    )
+def _nothing(root: Below, names: Sequence[str] = ()) -> UsageError:
+    hint = "one is kept when a dataset is published again with changes, until --delete removes it"
+    if names:
+        hint = (
+            f"its datasets were made there one by one, and go back so: precast publish --rollback {root.url}/{names[0]}"
+        )
+    return UsageError(f"there is no former generation at {root.url}", hint=hint, where=root.url)
+
+
+def _unrecorded(store: Store) -> list[str]:
+    """Return the datasets at a place of which no collection was published; one without a name is the place itself."""
+    root = Below(store, "")
+    if any(read_or_none(root, key) is not None for key in (INFO_KEY, INDEX_KEY)):
+        return [""]
+    return [member.name for member in read_members(store)] or [""]
 
 
 def _ready(place: PublishedPlace, generation: str) -> PublishedPlace:
@@ -203,7 +227,7 @@ def _places(store: Store) -> list[tuple[str, PublishedPlace, bool]]:
     root = Below(store, "")
     record = read_record(root)
     if record == CollectionRecord():
-        found = [("", PublishedPlace.read(root), False)]
+        found = [(name, PublishedPlace.read(Below(store, name)), False) for name in _unrecorded(store)]
     else:
         current = record.current.datasets if record.current is not None else {}
         found = [(name, PublishedPlace.read(Below(store, name)), name not in current) for name in record.names]
@@ -228,3 +252,27 @@ def _removal(place: PublishedPlace, name: str, *, whole: bool) -> Removal:
         if one.key not in staying and one.key in place.listed
     }
     return Removal(name=name, whole=whole, generations=former, objects=len(keys), bytes=sum(keys.values()))
+
+
+def tell_former(store: Store) -> list[Finding]:
+    """Return a notice about what the former generations of a dataset keep, if they keep anything."""
+    index, manifests = read_generations(Below(store, ""))
+    now = {one.key for one in manifests[index.current].objects} if index.current in manifests else set()
+    kept = {
+        one.key: one.size
+        for generation in index.kept
+        if generation in manifests
+        for one in manifests[generation].objects
+        if one.key not in now
+    }
+    if not kept:
+        return []
+    return [
+        notice(
+            "PU103",
+            store.url,
+            f"{len(kept)} objects of former generations, {sum(kept.values())} bytes, are kept",
+            "precast publish --rollback DATASET leads back to the last of them; precast publish --delete DATASET "
+            "removes them",
+        )
+    ]

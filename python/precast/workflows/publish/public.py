@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from precast.checks import CheckOptions, Report, check
+from precast.dataset import open_layers
+from precast.dataset.members import read_list
 from precast.errors import AccessDeniedError, MissingExtraError, PrecastError, UsageError
 from precast.execution.progress import NoProgress, Progress
 from precast.hosting.link import LinkSummary, link
@@ -26,7 +28,7 @@ from precast.workflows.publish.public_azure import make_azure_public, plan_azure
 from precast.workflows.publish.public_google import make_google_public, plan_google
 from precast.workflows.publish.public_plan import PublicPlan, not_public, refuse_blocked
 
-__all__ = ["PublicPlan", "Viewed", "look", "make_public", "plan_public", "plan_text"]
+__all__ = ["PublicPlan", "Viewed", "look", "make_public", "plan_public", "plan_text", "what_is_there"]
 
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Between looks: stores may answer by old settings for a while."""
@@ -186,6 +188,21 @@ def _make_s3_public(bucket: S3Bucket, plan: PublicPlan) -> bool:
 
 
 # ---- what a viewer meets
+
+
+def what_is_there(store: Store) -> tuple[list[str], bool]:
+    """Return the datasets at a place, and whether a list names them, as :func:`look` takes them.
+
+    Raises
+    ------
+    ObjectNotFoundError
+        If there is none.
+    FormatError, AccessDeniedError, StorageError
+        If one, or the list, cannot be read.
+    """
+    found = open_layers(store)
+    listed = not found.single and read_list(store) is not None
+    return [layer.path for layer in found.layers], listed
 
 
 def look(
