@@ -19,7 +19,7 @@ MOST_OVERLAPS = 2
 LARGEST = (1 << 64) - 1
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 RANGE = re.compile(r"(?P<first>[0-9]*)-(?P<last>[0-9]*)")
-TAG = re.compile(r'[^",\s]*"[^"]*"')
+TAG = re.compile(r'[, \t]*([^"]*"[^"]*")')
 BLANK = " \t"
 
 Ranges = Sequence[tuple[int, int]]
