@@ -57,7 +57,9 @@ COMPLETE_S = 10.0
 TRIES = 3
 """For an object that is replaced while it is read."""
 
-END_S = 5.0
+END_S = 2.0
+"""How long answers are waited for at the end; one may be held up by a store that says nothing."""
+
 NO_INFO = "this dataset has no info (it is not complete yet, or none at all)"
 NO_OBJECT = "there is no such object here"
 ENTITY_TAG = frozenset(map(chr, range(0x21, 0x7F))) - {'"'}
