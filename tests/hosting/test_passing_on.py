@@ -105,7 +105,8 @@ def handler(
 def _both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Serve the same files twice: natively as ``d``, and as a store as ``s``."""
     root = put(tmp_path_factory.mktemp("stored") / "d")
-    with precast.serve(root, precast.ServeOptions(port=0)) as server:
+    with precast.serve(root, precast.ServeOptions(port=0)) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stored, "WHOLE_BYTES", SLICE_BYTES)  # so that what is here is sent in both ways
         server.mount("s", handler(filled()))
         with Connection(server.port) as one, Connection(server.port) as other:
             open_now.append((one, other))
@@ -456,6 +457,11 @@ def test_a_directory_of_datasets_gives_its_layers_and_its_list(mounted: Mounted)
             assert ask(port, "GET", f"/s/{key}").status == 404, key
     with mounted(store, "em") as port:
         assert ask(port, "GET", "/s/precast.json").status == 404
+    store.write("info", b"{}", Attributes())
+    with mounted(store, listed=True) as port:  # a list of nothing
+        assert ask(port, "GET", "/s/precast.json").status == 200
+        assert ask(port, "GET", "/s/em/x").status == 404
+        assert ask(port, "GET", "/s/info").status == 404
 
 
 def test_browsers_ask_each_time_if_that_is_wanted(bucket: Bucket, mounted: Mounted) -> None:

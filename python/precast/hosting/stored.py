@@ -41,8 +41,11 @@ __all__ = ["Room", "StoredDatasets"]
 PIECE_BYTES = 4 << 20
 """Read at once: nearly every chunk and every range of one; more is read and sent a piece at a time."""
 
+WHOLE_BYTES = 1 << 20
+"""Answers of no more are handed to the connection as a whole, and make room for others, however slow the client is."""
+
 SLICE_BYTES = 256 << 10
-"""Handed to the connection at once, which keeps a few of them for a client that is slow."""
+"""What the connection is handed of larger ones at once; it keeps a few of them."""
 
 MOST_ANSWERS = 32
 """Being read and sent at a time; with one or two of :data:`PIECE_BYTES` for each, the memory that they take."""
@@ -124,7 +127,7 @@ class StoredDatasets:
     store
         The place.
     layers
-        Directories below it that are datasets; none if it is one itself.
+        Directories below it that are datasets; none if it is one itself, unless it is listed.
     listed
         Whether there is a list of datasets, which is served too.
     cache
@@ -146,7 +149,7 @@ class StoredDatasets:
         tell: Callable[[PrecastError], None],
     ) -> None:
         self._store = store
-        self._layers = tuple(layers) or ("",)
+        self._layers = tuple(layers) if layers or listed else ("",)
         self._listed = listed
         self._cache = cache
         self._room = room
@@ -343,7 +346,7 @@ class StoredDatasets:
     @staticmethod
     def _body(pieces: Iterator[bytes], length: int) -> bytes | Iterator[bytes]:
         """Return a short body as it is; of a longer one, read the beginning, so that what goes wrong is answered."""
-        if length <= SLICE_BYTES:
+        if length <= WHOLE_BYTES:
             return b"".join(pieces)
         return chain([next(pieces)], pieces)
 
