@@ -53,6 +53,7 @@ _INFO, _WARNING = Severity.INFO, Severity.WARNING
 NOTICES: dict[str, tuple[Severity, str]] = {
     "PH101": (_WARNING, "there is no info file yet, so that nothing of a dataset is served"),
     "PH102": (_WARNING, "a layer is a symbolic link, and is not served with its collection"),
+    "PH103": (_INFO, "a place in a bucket is read through this machine, with credentials if there are some"),
     "PI101": (_WARNING, "float64 is stored as float32, the only float type of the format"),
     "PI102": (_WARNING, "an offset or size is beyond what Neuroglancer keeps exactly"),
     "PM101": (_WARNING, "ids of --include are not in the volume"),

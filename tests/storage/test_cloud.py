@@ -42,6 +42,7 @@ from precast.storage import (
     opening,
 )
 from precast.storage.cloud_clients import Connection
+from precast.storage.cloud_errors import NotNowError
 from scripted_server import Script, scripted
 
 PLAIN = Attributes()
@@ -402,9 +403,9 @@ def test_what_is_denied_names_the_permission(server: Script, signed: None, actio
         ((404, {}, b"<html>Not Found</html>"), StorageError, "is not that of an object store (404)", "--endpoint"),
         (refusal(301, "PermanentRedirect"), StorageError, "another region", "--region"),
         (refusal(400, "AuthorizationHeaderMalformed"), StorageError, "another region", "--region"),
-        (refusal(503, "SlowDown", "Reduce your rate"), StorageError, "503, SlowDown: Reduce your rate", "try again"),
-        (refusal(500, "InternalError"), StorageError, "status 500", "try again"),
-        (refusal(507, "InsufficientStorage", "full"), StorageError, "507, InsufficientStorage: full", ""),
+        (refusal(503, "SlowDown", "Reduce your rate"), NotNowError, "503, SlowDown: Reduce your rate", "try again"),
+        (refusal(500, "InternalError"), NotNowError, "status 500", "try again"),
+        (refusal(507, "InsufficientStorage", "full"), NotNowError, "507, InsufficientStorage: full", ""),
         ((418, {}, b""), StorageError, "status 418", ""),
     ],
 )

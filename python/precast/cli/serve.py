@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import click
 
-from precast.cli.fields import from_dataclass, given
+from precast.cli.fields import from_dataclass, given, store_options, take_store_options
 from precast.cli.render import print_findings
 from precast.hosting.server import DataServer, ServeOptions
 
@@ -25,15 +25,16 @@ FILES_WANTED = 65536
 
 
 @click.command("serve")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(), metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH|URL...")
 @from_dataclass(ServeOptions)
+@store_options
 @click.option("--browser/--no-browser", default=False, show_default=True, help="Open the list of datasets.")
 @click.option("--quiet", "-q", is_flag=True, help="Print the address alone.")
 def command(paths: Sequence[str], *, browser: bool, quiet: bool, **values: Any) -> int:
     """Serve datasets to viewers until Ctrl-C.
 
-    Each PATH is a dataset, a collection, or a directory of datasets. The first line of output is the address, printed
-    when the server answers.
+    Each PATH, or URL of a place in a bucket (s3, gs, az), is a dataset, a collection, or a directory of datasets.
+    Buckets are read with your credentials. The first line of output is the address, printed when the server answers.
     """
     more_files()
 
@@ -48,8 +49,9 @@ def command(paths: Sequence[str], *, browser: bool, quiet: bool, **values: Any) 
 
             webbrowser.open(server.url)
 
+    store = take_store_options(values)
     options = ServeOptions(**given(values))
-    return until_ended(lambda: DataServer(paths, options), announce)
+    return until_ended(lambda: DataServer(paths, options, store), announce)
 
 
 def text(server: DataServer) -> str:

@@ -9,7 +9,26 @@ from dataclasses import dataclass, field
 
 from precast import __version__
 
-__all__ = ["CONTENT_TYPES", "Handler", "Listed", "Request", "Response", "listing"]
+__all__ = [
+    "CONTENT_TYPES",
+    "CutError",
+    "Handler",
+    "Listed",
+    "Request",
+    "Response",
+    "listing",
+    "method_not_allowed",
+    "words",
+]
+
+PHRASES = {
+    404: "Not Found",
+    405: "Method Not Allowed",
+    412: "Precondition Failed",
+    416: "Range Not Satisfiable",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+}
 
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -41,7 +60,7 @@ class Request:
     query
         As it was sent, without ``?``.
     headers
-        Names in lower case; of several of one name the last.
+        Names in lower case; the values of several of one name are joined by commas.
     body
         At most 16 MiB.
     """
@@ -65,7 +84,7 @@ class Response:
     status
         HTTP status.
     content_type
-        Value of ``Content-Type``.
+        Value of ``Content-Type``; none is sent if it is empty.
     headers
         Others. Those about access from pages of other origins are added to all answers.
     """
@@ -80,13 +99,40 @@ Handler = Callable[[Request], Response]
 """Answers requests, several at a time, each on a thread of its own."""
 
 
+class CutError(Exception):
+    """Raised by the body of a response that cannot go on and has told why: the client is cut off, to see it."""
+
+
+def words(status: int, text: str, **headers: str) -> Response:
+    """Return an answer that says in words what is wrong, as the native server does; no cache keeps it."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = f"{PHRASES[status]}: {text}\n".encode()
+    return Response(body=body, status=status, headers={"Cache-Control": "no-store", **named})
+
+
+def method_not_allowed() -> Response:
+    """Return the answer to whoever wants to do something else than to read an object."""
+    return words(405, "objects can only be read", Allow="GET, HEAD, OPTIONS")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A dataset as it is listed: its name, its address, and whether its ``info`` is there."""
+    """A dataset as it is listed.
+
+    Attributes
+    ----------
+    name, url
+        Its name and address here.
+    ready
+        Whether its ``info`` is there.
+    source
+        The address of the bucket that it is read from; empty if it is on this machine.
+    """
 
     name: str
     url: str
     ready: bool
+    source: str = ""
 
 
 def listing(datasets: Sequence[Listed], *, as_html: bool) -> Response:
@@ -95,13 +141,16 @@ def listing(datasets: Sequence[Listed], *, as_html: bool) -> Response:
     if not as_html:
         value = {
             "precast": __version__,
-            "datasets": [{"name": one.name, "url": one.url, "ready": one.ready} for one in datasets],
+            "datasets": [
+                {"name": one.name, "url": one.url, "ready": one.ready} | ({"source": one.source} if one.source else {})
+                for one in datasets
+            ],
         }
         text = json.dumps(value, indent=1, ensure_ascii=False)
         return Response(body=text.encode(), content_type="application/json", headers=headers)
     rows = "".join(
         f"<tr><td>{html.escape(one.name)}</td><td><code>{html.escape(one.url)}</code></td>"
-        f"<td>{'' if one.ready else 'not complete yet'}</td></tr>\n"
+        f"<td>{html.escape(one.source)}</td><td>{'' if one.ready else 'not complete yet'}</td></tr>\n"
         for one in datasets
     )
     text = (

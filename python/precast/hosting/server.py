@@ -1,4 +1,6 @@
-"""The data server: datasets on disk as a viewer in a browser wants them, from threads of its own.
+"""The data server: datasets as a viewer in a browser wants them, from threads of its own.
+
+Those on a disk are served by the native server; those in buckets by handlers (:mod:`precast.hosting.stored`).
 
 >>> import numpy, precast, tempfile, urllib.request
 >>> folder = tempfile.mkdtemp() + "/labels"
@@ -16,12 +18,14 @@ import ipaddress
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
 import traceback
 import urllib.parse
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -30,8 +34,9 @@ from types import TracebackType
 from precast import kernels
 from precast.errors import AccessDeniedError, PrecastError, StorageError, UsageError
 from precast.findings import Finding
-from precast.hosting.pages import CONTENT_TYPES, Handler, Listed, Request, Response, listing
+from precast.hosting.pages import CONTENT_TYPES, CutError, Handler, Listed, Request, Response, listing
 from precast.hosting.places import Place, find_places, is_complete
+from precast.hosting.stored import Room, StoredDatasets
 from precast.precomputed.mesh_info import TYPES as MESH_TYPES
 from precast.precomputed.objects import (
     COLLECTION_KEY,
@@ -41,6 +46,7 @@ from precast.precomputed.objects import (
     ObjectKind,
     ObjectRule,
 )
+from precast.storage import CloudStore, LocalStore, Store, StoreOptions
 from precast.storage.base import translate_os_error
 
 __all__ = ["DEFAULT_PORT", "LOOPBACK", "DataServer", "ServeOptions", "ServedDataset", "serve"]
@@ -51,6 +57,8 @@ SECRET_BYTES = 16
 MOST_THREADS = 8
 SHORTEST_PAUSE_S = 0.001
 LONGEST_PAUSE_S = 0.05
+SILENT_S = 60.0
+"""How long an error of a store is not told again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,20 +69,36 @@ class ServedDataset:
     ----------
     name
         Path of its address below that of the server: ``labels``, or ``out/labels`` for a layer of a collection.
-    path
-        Its directory.
     url
         Its address, without a slash at the end.
+    store
+        Where it is read from: a directory, or a place in a bucket.
     """
 
     name: str
-    path: Path
     url: str
+    store: LocalStore | CloudStore
+
+    @property
+    def path(self) -> Path | None:
+        """Its directory; None if it is in a bucket."""
+        return self.store.root if isinstance(self.store, LocalStore) else None
+
+    @property
+    def source(self) -> str:
+        """The address of its place in a bucket; empty if it is in a directory."""
+        return self.store.url if isinstance(self.store, CloudStore) else ""
 
     @property
     def ready(self) -> bool:
-        """Whether its ``info`` is there; nothing of it is served before."""
-        return is_complete(self.path)
+        """Whether its ``info`` is there; nothing of it is served before.
+
+        Raises
+        ------
+        AccessDeniedError, StorageError
+            If its bucket does not tell.
+        """
+        return is_complete(self.store)
 
 
 # ---- what the native server reads, attribute by attribute
@@ -159,10 +183,16 @@ class DataServer:
     Parameters
     ----------
     paths
-        Datasets, collections (directories with ``precast.json``), directories of datasets. Each is served under its
-        base name; where two have the same, the later ones get a number. There may be none: pages can be put there.
+        Datasets, collections (directories with ``precast.json``), directories of datasets, on this machine or in
+        buckets. Each is served under its base name; where two have the same, the later ones get a number. There may be
+        none: pages can be put there.
     options
         How; its defaults if None.
+    store
+        How buckets are reached, beyond what the environment says; there has to be one then.
+    tell
+        Told of errors of buckets while it runs, which clients are answered with; by default they are printed on
+        standard error, each once in a while.
 
     Attributes
     ----------
@@ -186,7 +216,9 @@ class DataServer:
     ObjectNotFoundError, FormatError
         If a path does not exist, or is a collection that cannot be understood.
     StorageError, AccessDeniedError
-        If the port cannot be had.
+        If the port cannot be had, or a bucket cannot be read.
+    MissingExtraError
+        If there is a bucket, and the extra ``cloud`` is not installed.
     """
 
     url: str
@@ -196,20 +228,27 @@ class DataServer:
     datasets: tuple[ServedDataset, ...]
     findings: tuple[Finding, ...]
 
-    def __init__(self, paths: Sequence[str | os.PathLike[str]], options: ServeOptions | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str | os.PathLike[str] | Store],
+        options: ServeOptions | None = None,
+        store: StoreOptions | None = None,
+        *,
+        tell: Callable[[PrecastError], None] | None = None,
+    ) -> None:
         options = options or ServeOptions()
         host, port = options.host, options.port
-        self.places, self.findings = find_places(paths)
-        secret = secrets.token_urlsafe(SECRET_BYTES) if options.private else None
         address = _address(host)
-        names = _datasets(self.places)
+        self.places, self.findings = find_places(paths, store)
+        secret = secrets.token_urlsafe(SECRET_BYTES) if options.private else None
+        names = [one for place in self.places for one in place.datasets]
         settings = _Settings(
             secret=secret,
-            datasets=[(name.split("/"), str(path)) for name, path in names],
+            datasets=[(name.split("/"), str(one.root)) for name, one in names if isinstance(one, LocalStore)],
             files=[
-                ([place.name, COLLECTION_KEY], str(place.root / COLLECTION_KEY))
+                ([place.name, COLLECTION_KEY], str(place.store.root / COLLECTION_KEY))
                 for place in self.places
-                if place.listed
+                if place.listed and isinstance(place.store, LocalStore)
             ],
             rules=_rules_of_objects(cache=not options.no_cache),
             ranged_types=[MESH_TYPES["multilod_draco"]],
@@ -227,11 +266,16 @@ class DataServer:
         shown = LOOPBACK if address.is_unspecified else host
         self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}/" + (f"{secret}/" if secret else "")
         self.datasets = tuple(
-            ServedDataset(name=name, path=path, url=self.url + urllib.parse.quote(name)) for name, path in names
+            ServedDataset(name=name, url=self.url + urllib.parse.quote(name), store=one) for name, one in names
         )
         self._closed = False
+        self._room = Room()
+        self._tell = tell or _Teller().tell
         _running.add(self)
         self.mount("", self._list)
+        for place in self.places:
+            if isinstance(place.store, CloudStore):
+                self.mount(place.name, self._passing_on(place, cache=not options.no_cache))
 
     def __repr__(self) -> str:
         return f"<DataServer {self.url}{' closed' if self._closed else ''}>"
@@ -251,7 +295,7 @@ class DataServer:
         def call(
             method: str, path: str, query: str, headers: list[tuple[str, str]], body: bytes, reply: kernels.HttpReply
         ) -> None:
-            request = Request(method=method, path=path, query=query, headers=dict(headers), body=body)
+            request = Request(method=method, path=path, query=query, headers=_joined(headers), body=body)
             # a thread of Python's own, which may be in the middle of anything when the program ends
             threading.Thread(
                 target=_answer, args=(handler, request, reply), name=f"precast {path}", daemon=True
@@ -283,13 +327,26 @@ class DataServer:
             raise translate_os_error(error, "reading", directory) from None
         self._server.mount_files(_segments(path), str(root), _rules_of_page(), index)
 
+    def _passing_on(self, place: Place, *, cache: bool) -> Handler:
+        return StoredDatasets(
+            place.store, place.layers, listed=place.listed, cache=cache, room=self._room, tell=self._tell
+        )
+
+    def _is_ready(self, dataset: ServedDataset) -> bool:
+        try:
+            return dataset.ready
+        except PrecastError as error:
+            self._tell(error)
+            return False
+
     def _list(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             return Response(body=b"only to be read\n", status=405, headers={"Allow": "GET, HEAD, OPTIONS"})
         # the address that the client used: behind a forwarded port it is another than ours
         base = f"http://{request.headers['host']}{urllib.parse.urlsplit(self.url).path}"
         listed = [
-            Listed(name=one.name, url=base + urllib.parse.quote(one.name), ready=one.ready) for one in self.datasets
+            Listed(name=one.name, url=base + urllib.parse.quote(one.name), ready=self._is_ready(one), source=one.source)
+            for one in self.datasets
         ]
         return listing(listed, as_html="text/html" in request.headers.get("accept", ""))
 
@@ -298,6 +355,7 @@ class DataServer:
         self._closed = True
         _running.discard(self)
         self._server.close()
+        self._room.close()
 
     def __enter__(self) -> DataServer:
         return self
@@ -307,16 +365,21 @@ class DataServer:
 
 
 def serve(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], options: ServeOptions | None = None
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    options: ServeOptions | None = None,
+    store: StoreOptions | None = None,
 ) -> DataServer:
     """Serve datasets in the background until the server that is returned is closed.
 
     Parameters
     ----------
     paths
-        A dataset, a collection or a directory of datasets, or several of them.
+        A dataset, a collection or a directory of datasets, on this machine or in a bucket, or several of them.
     options
         How; by default at port 9000 of this machine, for this machine alone.
+    store
+        How buckets are reached, beyond what the environment says; there has to be one then. What is in one is read with
+        the credentials found there, and passed on to whoever may ask this server.
 
     Raises
     ------
@@ -326,7 +389,7 @@ def serve(
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not named:
         raise UsageError("there is nothing to serve", hint="name at least one dataset")
-    return DataServer(named, options)
+    return DataServer(named, options, store)
 
 
 _running: weakref.WeakSet[DataServer] = weakref.WeakSet()
@@ -342,7 +405,8 @@ def _close_all() -> None:
 def _answer(handler: Handler, request: Request, reply: kernels.HttpReply) -> None:
     try:
         answer = handler(request)
-        headers = [("Content-Type", answer.content_type), *answer.headers.items()]
+        kind = [("Content-Type", answer.content_type)] if answer.content_type else []
+        headers = [*kind, *answer.headers.items()]
         if isinstance(answer.body, bytes):
             reply.whole(answer.status, headers, answer.body)
             return
@@ -356,8 +420,9 @@ def _answer(handler: Handler, request: Request, reply: kernels.HttpReply) -> Non
             if isinstance(pieces, Generator):
                 pieces.close()
         reply.end()
-    except Exception:  # a fault of the handler, which is told here and nowhere else
-        traceback.print_exc()
+    except Exception as error:  # a fault of the handler, which is told here and nowhere else
+        if not isinstance(error, CutError):
+            traceback.print_exc()
         _when_there_is_room(reply.fail)
 
 
@@ -374,14 +439,30 @@ def _threads() -> int:
     return min(MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def _datasets(places: Sequence[Place]) -> list[tuple[str, Path]]:
-    found: list[tuple[str, Path]] = []
-    for place in places:
-        if place.collection:
-            found += [(f"{place.name}/{layer}", place.root / layer) for layer in place.layers]
-        else:
-            found.append((place.name, place.root))
-    return found
+def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    named: dict[str, str] = {}
+    for name, value in headers:
+        named[name] = f"{named[name]}, {value}" if name in named else value
+    return named
+
+
+class _Teller:
+    """Prints errors of stores on standard error: each once in a while, whatever object it is about."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[type, str], float] = {}
+        self._lock = threading.Lock()
+
+    def tell(self, error: PrecastError) -> None:
+        what = type(error), error.message.replace(error.where, "") if error.where else error.message
+        with self._lock:
+            if time.monotonic() < self._told.get(what, 0):
+                return
+            self._told[what] = time.monotonic() + SILENT_S
+        lines = [f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else [])]
+        with suppress(OSError, ValueError):  # nobody may be reading it; that is no reason not to answer
+            sys.stderr.write("\n".join([*lines, ""]))
+            sys.stderr.flush()
 
 
 def _segments(path: str, *, empty: bool = False) -> list[str]:

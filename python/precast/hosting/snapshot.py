@@ -14,7 +14,7 @@ from typing import Any
 
 import imagecodecs
 
-from precast.errors import DestinationExistsError, StorageError, UsageError
+from precast.errors import DestinationExistsError, PrecastError, StorageError, UsageError
 from precast.findings import Finding
 from precast.hosting.chromium import Chromium, find_chromium
 from precast.hosting.server import ServeOptions
@@ -172,7 +172,7 @@ def snapshot(
     options
         See :class:`SnapshotOptions`.
     store
-        How buckets are reached, beyond what the environment says; there has to be one, and it must be public.
+        How buckets are reached, beyond what the environment says; there has to be one.
 
     Raises
     ------
@@ -196,15 +196,21 @@ def snapshot(
             f"{path} exists already", hint="give --overwrite to replace it, or another name", where=str(path)
         )
     browser, size = find_chromium(options.browser), options.pixels()
+    troubles: list[PrecastError] = []
     # nobody else has to do with this server
-    with ServedLayers(places, ServeOptions(port=0, private=True), store) as served:
+    with ServedLayers(places, ServeOptions(port=0, private=True), store, tell=troubles.append) as served:
         built = build_state(served.layers, options, window=size, bare=True)
-        with Chromium(browser, size, options.seconds()) as chromium:
-            chromium.load(served.client.url)
-            chromium.run(f"{SHOW}({json.dumps(built.state)})")
-            drawn = chromium.run(DRAWN)
-    if drawn["problems"]:
-        raise StorageError(f"the viewer could not draw everything: {'; '.join(drawn['problems'])}")
+        try:
+            with Chromium(browser, size, options.seconds()) as chromium:
+                chromium.load(served.client.url)
+                chromium.run(f"{SHOW}({json.dumps(built.state)})")
+                drawn = chromium.run(DRAWN)
+            if drawn["problems"]:
+                raise StorageError(f"the viewer could not draw everything: {'; '.join(drawn['problems'])}")
+        except StorageError:
+            if not troubles:
+                raise
+            raise troubles[0] from None  # the browser knows no more than that an answer was an error
     LocalStore(path.parent).write(path.name, _picture(drawn["picture"], size), Attributes())
     return SnapshotSummary(
         path=str(path),

@@ -6,20 +6,21 @@ import atexit
 import html
 import os
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from precast.dataset import LayerSet, open_layers
-from precast.errors import UsageError
+from precast.errors import PrecastError, UsageError
 from precast.findings import Finding, notice
 from precast.hosting.addresses import address_of, join_url, viewer_url
 from precast.hosting.client import CLIENT_PATH, Client, find_client
 from precast.hosting.server import LOOPBACK, DataServer, ServeOptions
 from precast.hosting.state import PlacedLayer, ViewOptions, build_state
-from precast.storage import LocalStore, StoreOptions
+from precast.precomputed.objects import INFO_KEY
+from precast.storage import CloudStore, LocalStore, Store, StoreOptions
+from precast.storage.http import HttpClient
 from precast.storage.opening import open_places
 
 __all__ = ["ServedLayers", "View", "view", "viewer_at"]
@@ -28,8 +29,16 @@ CELL_HEIGHT = 600
 """Pixels of a cell of a notebook."""
 
 
+OK = 200
+PATIENCE_S = 10.0
+"""How long a bucket may be silent that is asked whether everybody may read it."""
+
+
 class ServedLayers:
-    """The layers at some places, a server for those that are on this machine, and a viewer for all of them.
+    """The layers at some places, a server for those that browsers cannot read themselves, and a viewer for all of them.
+
+    These are the ones on this machine, and the ones in buckets that everybody may not read, or not from pages of other
+    origins; with ``anonymous`` the browser is left to read buckets as well as it can.
 
     Attributes
     ----------
@@ -56,22 +65,28 @@ class ServedLayers:
     findings: tuple[Finding, ...]
 
     def __init__(
-        self, places: Sequence[str | os.PathLike[str]], serving: ServeOptions, store: StoreOptions | None = None
+        self,
+        places: Sequence[str | os.PathLike[str]],
+        serving: ServeOptions,
+        store: StoreOptions | None = None,
+        *,
+        tell: Callable[[PrecastError], None] | None = None,
     ) -> None:
         if not places:
             raise UsageError("there is nothing to show", hint="give datasets, as paths or as addresses")
         find_client()
         sets = [(place, open_layers(one)) for place, one in zip(places, open_places(places, store), strict=True)]
-        self.server = DataServer([root for _, found in sets if (root := _root(found)) is not None], serving)
-        served = {one.path: one.url for one in self.server.datasets}
+        through = [found.store for _, found in sets if _is_passed_on(found, serving)]
+        self.server = DataServer(through, serving, tell=tell)
+        served = {one.store.url: one.url for one in self.server.datasets}
         findings = list(self.server.findings)
         layers: dict[str, PlacedLayer] = {}  # one that is named twice is shown once
         for place, found in sets:
             for layer in found.layers:
-                if _root(found) is None:
+                if found.store not in through:
                     url = join_url(address_of(str(place), found.store), layer.path)
-                elif (path := _directory(layer.store)) in served:
-                    url = served[path]
+                elif (where := _where(layer.store)) in served:
+                    url = served[where]
                 else:
                     if not any(finding.where == layer.store.url for finding in findings):
                         findings.append(_left_out(layer.store.url))
@@ -102,12 +117,32 @@ class ServedLayers:
         )
 
 
-def _root(found: LayerSet) -> Path | None:
-    return _directory(found.store) if isinstance(found.store, LocalStore) else None
+def _where(store: Store) -> str:
+    return str(store.root.resolve()) if isinstance(store, LocalStore) else store.url
 
 
-def _directory(store: object) -> Path | None:
-    return store.root.resolve() if isinstance(store, LocalStore) else None
+def _is_passed_on(found: LayerSet, serving: ServeOptions) -> bool:
+    """Return whether browsers cannot read a place themselves, so that this machine has to."""
+    store = found.store
+    if isinstance(store, LocalStore):
+        return True
+    if not isinstance(store, CloudStore) or store.options.anonymous:
+        return False
+    return not all(_is_public(store, layer.path, serving.port) for layer in found.layers)
+
+
+def _is_public(store: CloudStore, path: str, port: int) -> bool:
+    """Return whether a page of ours at a port may read a dataset: without credentials, although of another origin."""
+    page = f"http://{LOOPBACK}:{port}"
+    try:
+        answer = HttpClient(retries=1, timeout_s=PATIENCE_S).request(
+            "GET", join_url(store.public_url(), path, INFO_KEY), {"Origin": page}
+        )
+    except PrecastError:
+        return False
+    # Google's own interface, by which viewers ask for gs:// addresses, is open to all pages
+    open_to_pages = answer.headers.get("access-control-allow-origin") in ("*", page)
+    return answer.status == OK and (open_to_pages or store.viewer_url().startswith("gs:"))
 
 
 def _left_out(where: str) -> Finding:
@@ -212,8 +247,8 @@ def view(
     serving
         How they are served; by default at any free port of this machine, for this machine alone.
     store
-        How buckets are reached, beyond what the environment says; there has to be one. The browser reads them itself,
-        so that they must be public.
+        How buckets are reached, beyond what the environment says; there has to be one. The browser reads those that are
+        public itself; the others are read with the credentials found there, and passed on to the browser by the server.
 
     Raises
     ------

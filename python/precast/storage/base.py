@@ -79,11 +79,14 @@ class StoredBytes:
         Their content encoding; empty if they are as they are read.
     etag
         As in :class:`ObjectStat`.
+    size
+        Bytes of the whole object as it is stored; None where they are not told along with the bytes: ``stat`` tells.
     """
 
     data: bytes
     encoding: str
     etag: str = ""
+    size: int | None = None
 
 
 class Store(Protocol):

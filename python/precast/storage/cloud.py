@@ -377,7 +377,7 @@ def _headers(attributes: Attributes) -> dict[str, str]:
 
 def _stored(result: Any) -> StoredBytes:
     encoding = content_encoding(result.attributes.get("Content-Encoding"))
-    return StoredBytes(bytes(result.bytes()), encoding, _etag(result.meta))
+    return StoredBytes(bytes(result.bytes()), encoding, _etag(result.meta), int(result.meta["size"]))
 
 
 def _etag(meta: Any) -> str:

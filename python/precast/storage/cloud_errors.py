@@ -17,6 +17,7 @@ from precast.storage.cloud_clients import plain_reason
 __all__ = [
     "NO_UPLOAD",
     "Failure",
+    "NotNowError",
     "NotOfferedError",
     "Request",
     "explain",
@@ -111,18 +112,23 @@ NO_STORE = (
     "the answer is not that of an object store",
     "check --endpoint: it is the address of the store's interface, not of its web console or a proxy",
 )
+LATER = "try again later"
 NOT_AS_AGREED = (
     (
         "non-partial response when range requested",
         "the server ignores Range and sends the whole object",
         "viewers need byte ranges; a proxy in front of the store may take them away",
     ),
-    ("request or response body error", "the connection was lost half-way", "try again later"),
-    ("error sending request", "the connection was lost half-way", "try again later"),
+    ("request or response body error", "the connection was lost half-way", LATER),
+    ("error sending request", "the connection was lost half-way", LATER),
     ("missing from response", *NO_STORE),
     ("invalid list response", *NO_STORE),
 )
 BUSY = ("SlowDown", "ServerBusy", "TooManyRequests", "RequestLimitExceeded")
+
+
+class NotNowError(StorageError):
+    """The store is busy or did not answer: the same request may succeed later."""
 
 
 class NotOfferedError(StorageError):
@@ -313,12 +319,14 @@ def _answered(request: Request, failure: Failure) -> StorageError:
     said = ": ".join(part for part in (failure.code, failure.message) if part)
     status = f"status {failure.status}" if failure.status else "an error"  # in an answer with status 200
     text = f"{DOING[request.action]} {request.where} failed: the store answers with {status}"
-    hint = "" if failure.status else "try again later"
+    hint = "" if failure.status else LATER
+    later = not failure.status
     if failure.status in (429, 503) or failure.code in BUSY:
-        hint = "it is busy: try again later; finished parts are kept"
+        hint, later = "it is busy: try again later; finished parts are kept", True
     elif failure.status >= 500:
-        hint = "try again later"
-    return StorageError(f"{text}, {said}" if said else text, hint=hint, where=request.where)
+        hint, later = LATER, True
+    kind = NotNowError if later else StorageError
+    return kind(f"{text}, {said}" if said else text, hint=hint, where=request.where)
 
 
 def _no_answer(request: Request, failure: Failure) -> StorageError:
@@ -329,13 +337,14 @@ def _no_answer(request: Request, failure: Failure) -> StorageError:
         return CertificateError(f"{host}: its certificate is not valid", hint="renew it", where=request.where)
     if "dns error" in debug or "failed to lookup address" in debug:
         text = f"there is no host of the name that {host} has"
-        return StorageError(text, hint="check --endpoint and the network", where=request.where)
+        return NotNowError(text, hint="check --endpoint and the network", where=request.where)
     if "ConnectionRefused" in debug or "kind: Connect" in debug:
         text = f"nothing answers at {host}"
-        return StorageError(text, hint="check --endpoint, the network and that the server runs", where=request.where)
+        return NotNowError(text, hint="check --endpoint, the network and that the server runs", where=request.where)
     if "TimedOut" in debug or "kind: Timeout" in debug:
         text = f"{host} did not answer in time"
-        return StorageError(text, hint="check the network, or try again later", where=request.where)
+        return NotNowError(text, hint="check the network, or try again later", where=request.where)
     known = next(((text, hint) for sign, text, hint in NOT_AS_AGREED if sign in failure.reason), None)
     text, hint = known or (failure.reason, "")
-    return StorageError(f"{DOING[request.action]} {request.where} failed: {text}", hint=hint, where=request.where)
+    kind = NotNowError if hint == LATER else StorageError
+    return kind(f"{DOING[request.action]} {request.where} failed: {text}", hint=hint, where=request.where)

@@ -78,7 +78,8 @@ class LocalStore:
                 status = os.fstat(file.fileno())
                 file.seek(start or 0)
                 end = status.st_size if stop is None else min(stop, status.st_size)
-                return StoredBytes(file.read(max(0, end - (start or 0))), encoding, _etag(status))
+                data = file.read(max(0, end - (start or 0)))
+                return StoredBytes(data, encoding, _etag(status), status.st_size)
         except OSError as error:
             raise translate_os_error(error, "reading", path) from None
 

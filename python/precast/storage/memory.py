@@ -37,7 +37,7 @@ class MemoryStore:
     def read_stored(self, key: str, start: int | None = None, stop: int | None = None) -> StoredBytes:
         """Return an object as it is stored, or a range of it."""
         data, attributes = self._get(key)
-        return StoredBytes(data[start:stop], attributes.encoding)
+        return StoredBytes(data[start:stop], attributes.encoding, size=len(data))
 
     def write(self, key: str, data: bytes, attributes: Attributes) -> None:
         """Keep the bytes."""
