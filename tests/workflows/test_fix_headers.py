@@ -211,6 +211,15 @@ def test_every_fault(uploaded: Uploaded, run: Run) -> None:
         assert run("check", f"{uploaded.url}/{name}")[0] == 0
 
 
+def test_what_is_beside_meshes_and_read_whole_stays_packed(uploaded: Uploaded) -> None:
+    """As ``publish`` sends it: an index of cloud-volume among meshes is none of their fragments."""
+    key, data = f"{uploaded.multires}0-192_0-192_0-192.spatial", b'{"7": [0, 0, 0, 160, 160, 160]}'
+    uploaded.put(key, gzip.compress(data), ContentEncoding="gzip")
+    fix_headers(uploaded.url)
+    assert uploaded.head(key)["ContentEncoding"] == "gzip"
+    assert gzip.decompress(uploaded.stored(key)) == data
+
+
 def test_different_content_under_both_names_is_left_alone(uploaded: Uploaded, run: Run) -> None:
     fix_headers(uploaded.url)
     chunk = next(key for key in sorted(uploaded.truth) if key.startswith("em/") and "-" in key)

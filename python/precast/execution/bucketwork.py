@@ -47,8 +47,8 @@ from precast.execution.sending import Placed, SendingStore, sum_of
 from precast.execution.workdir import PartsOfDataset, StateDirectory
 from precast.precomputed.generations import generation_path
 from precast.precomputed.json_text import set_text_strings
-from precast.precomputed.objects import INFO_KEY, KINDS_BY_NAME, LABEL_TABLE_KEY, LINKS, ObjectKind
-from precast.precomputed.paths import normal_path
+from precast.precomputed.objects import INFO_KEY, KINDS_BY_NAME, LABEL_TABLE_KEY, ObjectKind
+from precast.precomputed.parts import properties_link, references
 from precast.precomputed.publication import Headers, Manifest, PublishedObject, top_key
 from precast.precomputed.strict_json import parse_object
 from precast.storage import CloudStore, Store
@@ -376,7 +376,7 @@ class BucketWork(StateDirectory):
         assert place.info is not None  # else there are no parts to make
         where = f"{self._root.url}/{INFO_KEY}"
         value = parse_object(place.info, where)
-        named = {key: normal_path(value[key]) for key in LINKS if isinstance(value.get(key), str)}
+        named = {one.kind: one.target for one in references(value) if one.kind != "scale" and one.target}
         before = dict(named) if seen is None else {**named, **seen.paths}
         moved = {before[name]: path for name, path in made.items() if name in before}
         there = [f"{path}/{INFO_KEY}" for path in named.values() if path not in moved]
@@ -386,13 +386,10 @@ class BucketWork(StateDirectory):
             data = None if part in moved else read_or_none(self._root, key)
             if data is None:
                 continue
-            link = parse_object(data, f"{self._root.url}/{key}").get("segment_properties")
-            target = normal_path(f"{part}/{link}") if isinstance(link, str) else ""
+            link = next(properties_link(part, parse_object(data, f"{self._root.url}/{key}")), None)
             crc = seen.linked.get(key) if seen else None
-            if moved.get(target, target) != target:
-                change: dict[tuple[str | int, ...], str] = {
-                    ("segment_properties",): posixpath.relpath(moved[target], part)
-                }
+            if link is not None and moved.get(link.target, link.target) != link.target:
+                change = {link.place: posixpath.relpath(moved[link.target], part)}
                 infos[key] = (set_text_strings(data.decode(), change, where=key).encode(), crc or checksum(data))
             elif crc is not None:
                 infos[key] = (data, crc)
@@ -431,14 +428,9 @@ class BucketWork(StateDirectory):
         """Return the info with the directories where the parts are that were made."""
         where = f"{self.destination.url}/{INFO_KEY}"
         value = parse_object(data, where)
-        changes: dict[tuple[str | int, ...], str] = {}
-        scales = value.get("scales")
-        for number, scale in enumerate(scales if isinstance(scales, list) else []):
-            changes[("scales", number, "key")] = str(scale["key"])
-        for key in LINKS:
-            if isinstance(value.get(key), str):
-                changes[(key,)] = value[key]
-        moved = {at: made.get(path, path) for at, path in changes.items() if made.get(path, path) != path}
+        moved = {
+            one.place: made[one.target] for one in references(value) if made.get(one.target, one.target) != one.target
+        }
         return set_text_strings(data.decode(), moved, where=where).encode() if moved else data
 
     def _clear(self) -> None:
@@ -457,8 +449,7 @@ class BucketWork(StateDirectory):
 
 def _names_another(data: bytes, part: str, where: str) -> bool:
     """Whether the info of a part names a part that is not inside it."""
-    link = parse_object(data, where).get("segment_properties")
-    return isinstance(link, str) and not normal_path(f"{part}/{link}").startswith(f"{part}/")
+    return any(not link.target.startswith(f"{part}/") for link in properties_link(part, parse_object(data, where)))
 
 
 def _published(placed: Placed) -> PublishedObject:

@@ -149,7 +149,7 @@ class _Place:
         if name not in self.datasets:
             return None
         named, known = self.datasets[name]
-        kind = named.kind(inside)
+        kind = named.sure_kind(inside)
         return None if kind is None else (kind, known.get(inside))
 
 

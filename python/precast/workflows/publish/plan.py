@@ -15,7 +15,7 @@ from precast.precomputed.json_text import set_text_strings
 from precast.precomputed.objects import INFO_KEY
 from precast.precomputed.publication import Headers, Manifest, PublishedObject
 from precast.storage import Attributes, LocalStore, ObjectStat
-from precast.workflows.publish.source import LinkedInfo, SourceDataset, SourceObject, Unit, content_number
+from precast.workflows.publish.contents import LinkedInfo, SourceDataset, SourceObject, Unit, content_number
 
 __all__ = ["Comparison", "DatasetPlan", "Item", "plan_dataset"]
 

@@ -20,12 +20,14 @@ from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, JSON, ObjectKi
 from precast.precomputed.publication import COLLECTION_RECORD_KEY, CollectionRecord, CollectionState
 from precast.storage import Attributes, LocalStore, Store, open_store
 from precast.storage.below import Below
+from precast.workflows.publish.contents import Source, SourceDataset
 from precast.workflows.publish.nested import refuse_nested
 from precast.workflows.publish.options import PublishOptions
 from precast.workflows.publish.plan import Comparison, DatasetPlan, plan_dataset
+from precast.workflows.publish.reading import read_objects
 from precast.workflows.publish.reshard import reshard
 from precast.workflows.publish.run import settle_doubts, stage
-from precast.workflows.publish.source import Source, SourceDataset, open_source_place, read_objects
+from precast.workflows.publish.source import open_source_place
 
 __all__ = [
     "DatasetSummary",

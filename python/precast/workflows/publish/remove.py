@@ -109,7 +109,9 @@ class _Plan:
         if named is None or former is None:
             return "" if self.everything else None
         plain, _ = bare_name(inside)
-        belongs = inside.startswith(f"{PUBLISHED_DIRECTORY}/") or former.holds(inside) or named.kind(plain) is not None
+        belongs = (
+            inside.startswith(f"{PUBLISHED_DIRECTORY}/") or former.holds(inside) or named.sure_kind(plain) is not None
+        )
         return name if belongs or self.everything else None
 
 
