@@ -140,6 +140,12 @@ def test_neighbours_and_links_stay(made: Path, tmp_path: Path) -> None:
     assert view(LocalStore(tmp_path / "a-2")) == view(LocalStore(made / "a"))
 
 
+@pytest.mark.parametrize("threads", [0, 1025, "4", True, 2.0])
+def test_wrong_options_are_refused(threads: Any) -> None:
+    with pytest.raises(UsageError, match="--threads must be a whole number from 1 to 1024"):
+        RemovalOptions(threads=threads)
+
+
 def test_places_that_are_refused(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from precast.checks.former import FormerGenerations, former_generations
@@ -21,6 +21,7 @@ from precast.execution.published.place import SIDES, read_or_none
 from precast.execution.published.switching import prune
 from precast.execution.published.transfer import each
 from precast.execution.workdir import unfinished_work
+from precast.pipelines.options import check_choices
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, JSON
 from precast.precomputed.publication import COLLECTION_RECORD_KEY, INDEX_KEY, PUBLISHED_DIRECTORY, CollectionRecord
 from precast.precomputed.strict_json import json_file, parse_object
@@ -38,7 +39,13 @@ SHOWN = 5
 
 @dataclass(frozen=True, kw_only=True)
 class RemovalOptions:
-    """What to remove."""
+    """What to remove.
+
+    Raises
+    ------
+    UsageError
+        If a value is not allowed; the text says what is.
+    """
 
     all: bool = field(
         default=False, metadata={"help": "Remove everything below, other files too, not only what belongs to datasets."}
@@ -52,10 +59,8 @@ class RemovalOptions:
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.threads, str) and self.threads.isdecimal():
-            object.__setattr__(self, "threads", int(self.threads))
-        if not isinstance(self.threads, int) or not 1 <= self.threads <= 1024:
-            raise UsageError(f"--threads must be between 1 and 1024, got {self.threads!r}")
+        for spec in fields(self):
+            check_choices(spec.name, getattr(self, spec.name), spec.metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
