@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import precast
-from buckets import forget_credentials
+from buckets import sign_in
 from precast.cli import main
 from precast.errors import FormatError, ObjectNotFoundError, StorageError, UsageError
 from precast.precomputed.objects import kind_of
@@ -103,10 +103,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def uploaded(s3: S3Server, bucket: str, datasets: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Uploaded:
     """Upload with the headers that a program guesses."""
-    forget_credentials(monkeypatch, tmp_path)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
-    monkeypatch.setenv("AWS_REGION", s3.region)
+    sign_in(monkeypatch, tmp_path, s3)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
     client = boto3.client("s3")
     truth = {

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_publish import make
 
 import precast
 from buckets import forget_credentials
@@ -18,6 +17,7 @@ from precast.errors import FormatError, ObjectNotFoundError, UsageError
 from precast.precomputed.collection import Collection, CollectionLayer
 from precast.storage import Attributes, LocalStore, MemoryStore
 from precast.workflows.publish import RemovalOptions, plan_rm, publish, rm
+from published_data import make
 from s3_server import S3Server
 from watched_store import Killed, Watched, view
 
