@@ -33,12 +33,20 @@ from typing import Any
 from precast.dataset.objects import attributes
 from precast.errors import DestinationExistsError, StorageError
 from precast.execution.progress import NoProgress, Progress
-from precast.execution.published.place import SIDES, PublishedPlace, read_or_none, write_index, write_manifest
+from precast.execution.published.place import (
+    SIDES,
+    PublishedPlace,
+    headers_of,
+    read_or_none,
+    write_index,
+    write_manifest,
+)
 from precast.execution.published.switching import (
     faults,
     finish_removal,
     header_faults,
     keep_foreign,
+    not_as_sent,
     switch,
     with_etags,
 )
@@ -49,14 +57,13 @@ from precast.precomputed.generations import generation_path
 from precast.precomputed.json_text import set_text_strings
 from precast.precomputed.objects import INFO_KEY, KINDS_BY_NAME, LABEL_TABLE_KEY, ObjectKind
 from precast.precomputed.parts import properties_link, references
-from precast.precomputed.publication import Headers, Manifest, PublishedObject, top_key
+from precast.precomputed.publication import Manifest, PublishedObject, top_key
 from precast.precomputed.strict_json import parse_object
 from precast.storage import CloudStore, Store
 from precast.storage.below import Below
 
 __all__ = ["BucketWork", "cache_directory", "state_name"]
 
-SHOWN = 3
 THREADS = 16
 
 
@@ -338,14 +345,9 @@ class BucketWork(StateDirectory):
         wrong = faults(objects, place.listed)
         wrong += header_faults(self._root, [one for one in objects if one.key in place.listed], THREADS)
         if wrong:
-            (self.path / "ledger.json").unlink(
-                missing_ok=True
-            )  # what was made of them is gone: the next one begins anew
-            raise StorageError(
-                f"{len(wrong)} objects at {place.store.url} are not as they were sent: {'; '.join(wrong[:SHOWN])}",
-                hint="nothing that readers see has changed; run the same command again",
-                where=place.store.url,
-            )
+            # what was made of them is gone: the next one begins anew
+            (self.path / "ledger.json").unlink(missing_ok=True)
+            raise not_as_sent(place.store, wrong)
 
     def _relinked(
         self, place: PublishedPlace, seen: Manifest | None, made: Mapping[str, str]
@@ -434,6 +436,4 @@ def _names_another(data: bytes, part: str, where: str) -> bool:
 
 
 def _published(placed: Placed) -> PublishedObject:
-    how = placed.attributes
-    headers = Headers(how.content_type, how.encoding, how.cache_control)
-    return PublishedObject(placed.key, placed.size, placed.crc32c, headers)
+    return PublishedObject(placed.key, placed.size, placed.crc32c, headers_of(placed.attributes))

@@ -17,13 +17,19 @@ from precast.checks.former import FormerGenerations, former_generations
 from precast.dataset.members import read_list, read_members
 from precast.errors import FormatError, ObjectNotFoundError, SourceError, UsageError
 from precast.execution.progress import NoProgress, Progress
-from precast.execution.published.place import SIDES, read_or_none
+from precast.execution.published.place import SIDES, exists, read_or_none
 from precast.execution.published.switching import prune
 from precast.execution.published.transfer import each
 from precast.execution.workdir import unfinished_work
 from precast.pipelines.options import check_choices
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, JSON
-from precast.precomputed.publication import COLLECTION_RECORD_KEY, INDEX_KEY, PUBLISHED_DIRECTORY, CollectionRecord
+from precast.precomputed.publication import (
+    COLLECTION_RECORD_KEY,
+    INDEX_KEY,
+    PUBLISHED_DIRECTORY,
+    CollectionRecord,
+    is_record,
+)
 from precast.precomputed.strict_json import json_file, parse_object
 from precast.storage import Attributes, CloudStore, HttpStore, LocalStore, ObjectStat, Store, open_store
 from precast.storage.below import Below
@@ -183,17 +189,13 @@ def rm(
         chosen = (
             stat
             for stat in _objects(store, plan)
-            if _is_published(stat.key) == published and stat.key != RECORD_KEY and plan.owner(stat.key) is not None
+            if is_record(stat.key) == published and stat.key != RECORD_KEY and plan.owner(stat.key) is not None
         )
         each(lambda stat: store.delete(stat.key), chosen, options.threads, lambda stat, _: progress.advance(stat.size))
     store.delete(RECORD_KEY)
     if isinstance(store, LocalStore):
         _clear(store.root, plan)
     return summary
-
-
-def _is_published(key: str) -> bool:
-    return f"/{PUBLISHED_DIRECTORY}/" in f"/{key}"
 
 
 def _clear(root: Path, plan: _Plan) -> None:
@@ -269,7 +271,7 @@ def _names(store: Store) -> list[str] | None:
     """Return the datasets at a place; None if nothing there is one."""
     top = Below(store, "")
     # the list of generations alone is left of work that was begun and given up
-    if any(_there(top, name) for name in (INFO_KEY, f"{INFO_KEY}.gz", f"{INFO_KEY}.br", INDEX_KEY)):
+    if any(exists(top, name) for name in (INFO_KEY, f"{INFO_KEY}.gz", f"{INFO_KEY}.br", INDEX_KEY)):
         return [""]
     record = read_or_none(top, COLLECTION_RECORD_KEY)
     listed = read_list(store)
@@ -282,14 +284,6 @@ def _names(store: Store) -> list[str] | None:
     if not names and record is None and listed is None:
         return None
     return [name for name in dict.fromkeys(names) if name and "/" not in name and not name.startswith(".")]
-
-
-def _there(store: Below, key: str) -> bool:
-    try:
-        store.stat(key)
-    except ObjectNotFoundError:
-        return False
-    return True
 
 
 def _named(store: Below, *, everything: bool) -> tuple[Named, FormerGenerations]:
@@ -343,7 +337,7 @@ def _objects(store: Store, plan: _Plan) -> Iterator[ObjectStat]:
     """Yield all objects, those of publications too, each once."""
     links: dict[Path, bool] = {}
     for stat in store.list():
-        if not _is_published(stat.key) and not _behind_link(store, stat.key, links):
+        if not is_record(stat.key) and not _behind_link(store, stat.key, links):
             yield stat
     for name in dict.fromkeys(("", *plan.datasets)):
         yield from store.list(f"{name}/{PUBLISHED_DIRECTORY}/" if name else f"{PUBLISHED_DIRECTORY}/")

@@ -28,7 +28,7 @@ from precast.precomputed.info import ENCODINGS, ScaleInfo, VolumeInfo
 from precast.precomputed.json_text import set_text_strings
 from precast.precomputed.meshes import choose_mesh_sharding, fragments_name, manifest_name, segment_of_manifest
 from precast.precomputed.objects import INFO_KEY, PROVENANCE_KEY, ObjectKind
-from precast.precomputed.parts import MULTIRES, Place
+from precast.precomputed.parts import MULTIRES, Place, info_key
 from precast.precomputed.paths import normal_path
 from precast.precomputed.provenance import TOOL, Provenance
 from precast.precomputed.sharding import ShardingSpec, choose_volume_sharding, shard_cells, shard_numbers
@@ -185,7 +185,7 @@ class _Resharding:
 
     def _mesh(self, at: int, path: str) -> None:
         unit = self.units[at]
-        key = f"{path}/{INFO_KEY}" if path else INFO_KEY
+        key = info_key(path)
         linked = next((one for one in unit.linked if one.key == key), None)
         stored = next((one for one in unit.objects if one.key == key), None)
         if linked is not None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from precast.dataset.members import read_list, read_members
 from precast.errors import FormatError, ObjectNotFoundError, SourceError
+from precast.execution.published.place import exists
 from precast.execution.workdir import unfinished_work
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY
 from precast.storage import HttpStore, LocalStore, MemoryStore, Store, open_store
@@ -45,12 +46,12 @@ def open_source_place(place: str | os.PathLike[str] | Store, threads: int) -> So
             f"{store.root} is not a directory", hint="give a dataset or a collection", where=store.url
         )
     _refuse_unfinished(store)
-    if _has(store, INFO_KEY):
+    if exists(store, INFO_KEY):
         return Source(store.url, (list_dataset(store, "", threads),), None, True)
     listed = read_list(store)
     names: Sequence[str] = [layer.name for layer in listed.valid().layers] if listed is not None else []
     if isinstance(store, HttpStore):
-        members = [name for name in names if _has(store, f"{name}/{INFO_KEY}")]
+        members = [name for name in names if exists(store, f"{name}/{INFO_KEY}")]
     elif isinstance(store, MemoryStore):
         keys = [stat.key for stat in store.list()]
         members = [key.partition("/")[0] for key in keys if key.partition("/")[2] == INFO_KEY]
@@ -86,14 +87,6 @@ def open_source_place(place: str | os.PathLike[str] | Store, threads: int) -> So
 
 def _child(store: Store, name: str) -> Store:
     return Below(store, name) if isinstance(store, MemoryStore) else child_store(store, name)
-
-
-def _has(store: Store, key: str) -> bool:
-    try:
-        store.stat(key)
-    except ObjectNotFoundError:
-        return False
-    return True
 
 
 def _refuse_unfinished(store: Store) -> None:
