@@ -16,6 +16,7 @@ import pytest
 
 from precast.precomputed.objects import kind_of
 from precast.storage import Attributes, CloudStore, LocalStore, StoreOptions
+from s3_server import S3Server
 
 NUMBERS = count()
 
@@ -27,6 +28,14 @@ def forget_credentials(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", str(home))
+
+
+def sign_in(monkeypatch: pytest.MonkeyPatch, home: Path, server: S3Server) -> None:
+    """Be the owner of a server, and nobody else."""
+    forget_credentials(monkeypatch, home)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
+    monkeypatch.setenv("AWS_REGION", server.region)
 
 
 @contextmanager
@@ -84,6 +93,11 @@ class Place:
         """Return the objects, with their tags, as Amazon's client lists them."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
         return {one["Key"]: one["ETag"] for page in pages for one in page.get("Contents", ())}
+
+
+def place_on(server: S3Server) -> Place:
+    """Make a bucket on a server."""
+    return new_place(server.endpoint, server.access_key, server.secret_key, server.region)
 
 
 def new_place(endpoint: str, access_key: str, secret: str, region: str = "us-east-1") -> Place:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from precast.errors import ObjectNotFoundError
@@ -76,3 +76,9 @@ class Watched(MemoryStore):
 
 class Killed(BaseException):
     """The end of a process."""
+
+
+def kinds(store: Watched) -> Iterator[tuple[str, Attributes]]:
+    """Yield the keys, and the headers of each object."""
+    for key, (_, how) in store.contents().items():
+        yield key, how

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import precast
-from buckets import forget_credentials
+from buckets import sign_in
 from precast.cli import main
 from precast.errors import FormatError, ObjectNotFoundError, StorageError, UsageError
 from precast.precomputed.objects import kind_of
@@ -103,10 +103,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def uploaded(s3: S3Server, bucket: str, datasets: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Uploaded:
     """Upload with the headers that a program guesses."""
-    forget_credentials(monkeypatch, tmp_path)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
-    monkeypatch.setenv("AWS_REGION", s3.region)
+    sign_in(monkeypatch, tmp_path, s3)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
     client = boto3.client("s3")
     truth = {
@@ -209,6 +206,15 @@ def test_every_fault(uploaded: Uploaded, run: Run) -> None:
         assert code == 0
         assert [one["code"] for one in json.loads(out)["findings"]] in ([], ["PC912"]), "as the server refuses"
         assert run("check", f"{uploaded.url}/{name}")[0] == 0
+
+
+def test_what_is_beside_meshes_and_read_whole_stays_packed(uploaded: Uploaded) -> None:
+    """As ``publish`` sends it: an index of cloud-volume among meshes is none of their fragments."""
+    key, data = f"{uploaded.multires}0-192_0-192_0-192.spatial", b'{"7": [0, 0, 0, 160, 160, 160]}'
+    uploaded.put(key, gzip.compress(data), ContentEncoding="gzip")
+    fix_headers(uploaded.url)
+    assert uploaded.head(key)["ContentEncoding"] == "gzip"
+    assert gzip.decompress(uploaded.stored(key)) == data
 
 
 def test_different_content_under_both_names_is_left_alone(uploaded: Uploaded, run: Run) -> None:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 
 import fault_proxy
-from buckets import Place, forget_credentials, new_place
+from buckets import Place, place_on, sign_in
 from fault_proxy import FaultProxy, Plan, Request
 from precast.errors import AccessDeniedError, StorageError
 from precast.storage import CloudStore, StoreOptions, cloud
@@ -110,16 +110,13 @@ def view(place: Place) -> Seen | None:
 
 @pytest.fixture(autouse=True)
 def signed(s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    forget_credentials(monkeypatch, tmp_path)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
-    monkeypatch.setenv("AWS_REGION", s3.region)
+    sign_in(monkeypatch, tmp_path, s3)
     monkeypatch.setattr(cloud, "PART_BYTES", PART)
 
 
 @pytest.fixture
 def place(s3: S3Server) -> Place:
-    return new_place(s3.endpoint, s3.access_key, s3.secret_key, s3.region)
+    return place_on(s3)
 
 
 @pytest.fixture
@@ -167,7 +164,7 @@ def test_faults_on_the_way(name: str, made: tuple[Path, Path], s3: S3Server, pro
     wanted = [kind for kind, share in plan.shares().items() if share]
     refusals = rounds = 0
     while any(proxy.counts[kind] < 2 for kind in wanted) or (name == "impatient" and not refusals):
-        place = new_place(s3.endpoint, s3.access_key, s3.secret_key, s3.region)
+        place = place_on(s3)
         proxy.use(plan)
         refusals += publish_to_its_end(made[0], proxy, place, [None, old], **patience)
         assert view(place) == old
@@ -346,7 +343,8 @@ class Processes:
 
     def kill(self) -> None:
         if self.running is not None:
-            os.kill(self.running, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it may have come to its end this very moment
+                os.kill(self.running, signal.SIGKILL)
 
 
 @contextmanager
@@ -379,7 +377,7 @@ def test_killed_at_random_moments(made: tuple[Path, Path], s3: S3Server, proxy: 
     kept: list[bytes] = []
     with processes(tmp_path / "log", TMPDIR=str(scratch), AWS_ENDPOINT_URL=proxy.url) as started:
         while kills < KILLS:
-            place = new_place(s3.endpoint, s3.access_key, s3.secret_key, s3.region)
+            place = place_on(s3)
             for source, before, after in ((made[0], None, old), (made[1], old, new)):
                 low = 1
                 while low:

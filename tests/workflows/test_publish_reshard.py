@@ -12,7 +12,7 @@ import pytest
 from cloudvolume import CloudVolume
 
 import precast
-from buckets import forget_credentials, new_place, upload
+from buckets import place_on, sign_in, upload
 from oracles import read_tensorstore
 from precast.checks import check
 from precast.cli.main import run as main
@@ -20,8 +20,8 @@ from precast.errors import FormatError, ObjectNotFoundError, SourceError, Storag
 from precast.execution.published import transfer
 from precast.precomputed import sharding
 from precast.storage import Attributes, LocalStore, MemoryStore
-from precast.storage.base import StoredBytes
 from precast.workflows.publish import PublishOptions, publish, reshard, shard_spool
+from published_data import Changing, contents, into
 from s3_server import S3Server
 from volume_files import labels, pyramid, volume_info, write_volume
 
@@ -42,10 +42,6 @@ def caches(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let two chunks of the volumes by hand fill a shard."""
     monkeypatch.setattr(sharding, "MAX_SHARD_RAW_BYTES", 2 * 16 * 16 * 8 * 4)
-
-
-def contents(store: Any) -> dict[str, bytes]:
-    return {stat.key: store.read(stat.key) for stat in store.list() if not stat.key.startswith(".")}
 
 
 def with_holes() -> Any:
@@ -248,41 +244,19 @@ def test_an_end_while_checksums_are_made(
     assert all(makes.count(key) == (1 if key in first else 2) for key in contents(target) if key.endswith(".shard"))
 
 
-class Changing(MemoryStore):
-    key = ""
-    after = 0
-
-    def read_stored(self, key: str, start: int | None = None, stop: int | None = None) -> StoredBytes:
-        found = super().read_stored(key, start, stop)
-        if key == self.key:
-            self.after -= 1
-            if self.after == 0:
-                data, how = self._objects[key]
-                self._objects[key] = (bytes(len(data)), how)
-        return found
-
-
-def copied(store: Any, folder: Path) -> Any:
-    for stat in LocalStore(folder).list():
-        found = LocalStore(folder).read_stored(stat.key)
-        store.write(stat.key, found.data, Attributes(encoding=found.encoding))
-    return store
-
-
 def test_a_chunk_that_is_written_meanwhile_is_an_error(tmp_path: Path, small_shards: None) -> None:
-    source = copied(Changing(), write_volume(tmp_path / "v", packed=False))
+    source = into(Changing(), write_volume(tmp_path / "v", packed=False))
     source.key = min(stat.key for stat in source.list() if stat.key.startswith("10_10_20/"))
-    source.after = 1
     target = MemoryStore()
     with pytest.raises(SourceError, match=r"\.shard was changed while it was being published"):
         publish(source, target, RESHARD)
     with pytest.raises(ObjectNotFoundError):
         target.read("info")
-    source.after = -1
+    source.key, key = "", source.key
     publish(source, target, RESHARD)
     assert target.read("info")
     # another chunk, another shard: what was remembered of the old one does not count
-    path = tmp_path / "v" / source.key
+    path = tmp_path / "v" / key
     publish(tmp_path / "v", first := MemoryStore(), RESHARD)
     path.write_bytes(bytes(path.stat().st_size))
     publish(tmp_path / "v", second := MemoryStore(), RESHARD)
@@ -325,12 +299,9 @@ def test_few_shards_and_values_are_kept_at_once(
 
 
 def test_from_bucket_to_bucket(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_credentials(monkeypatch, tmp_path)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
-    monkeypatch.setenv("AWS_REGION", s3.region)
+    sign_in(monkeypatch, tmp_path, s3)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
-    place = new_place(s3.endpoint, s3.access_key, s3.secret_key, s3.region)
+    place = place_on(s3)
     source = write_volume(tmp_path / "v")
     upload(source, place.store("a/v"))
     assert main(["publish", place.url("a/v"), place.url("b/v"), "--from-endpoint", s3.endpoint, "--reshard"]) == 0

@@ -14,7 +14,7 @@ from cloudfiles import paths as cloudfiles_paths
 from cloudvolume import CloudVolume
 
 import precast
-from buckets import Place, forget_credentials, new_place
+from buckets import Place, place_on, sign_in
 from precast.errors import DestinationExistsError
 from precast.storage import StoreOptions, open_store
 from precast.workflows.publish import publish, remove_former_generations, roll_back
@@ -49,26 +49,20 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def signed(s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    forget_credentials(monkeypatch, tmp_path)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
-    monkeypatch.setenv("AWS_REGION", s3.region)
+    sign_in(monkeypatch, tmp_path, s3)
 
 
 @pytest.fixture
 def place(s3: S3Server) -> Place:
-    return new_place(s3.endpoint, s3.access_key, s3.secret_key, s3.region)
+    return place_on(s3)
 
 
 @pytest.fixture(scope="module")
 def published(s3: S3Server, out: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Return a bucket with the collection under ``p``; it is read, and not changed."""
     with pytest.MonkeyPatch.context() as patch:
-        forget_credentials(patch, tmp_path_factory.mktemp("home"))
-        patch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
-        patch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
-        patch.setenv("AWS_REGION", s3.region)
-        place = new_place(s3.endpoint, s3.access_key, s3.secret_key, s3.region)
+        sign_in(patch, tmp_path_factory.mktemp("home"), s3)
+        place = place_on(s3)
         publish(out, place.store("p"))
         place.open_to_browsers("p")
         yield place

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_publish import make
 
 import precast
 from buckets import forget_credentials
@@ -18,6 +17,7 @@ from precast.errors import FormatError, ObjectNotFoundError, UsageError
 from precast.precomputed.collection import Collection, CollectionLayer
 from precast.storage import Attributes, LocalStore, MemoryStore
 from precast.workflows.publish import RemovalOptions, plan_rm, publish, rm
+from published_data import make
 from s3_server import S3Server
 from watched_store import Killed, Watched, view
 
@@ -138,6 +138,12 @@ def test_neighbours_and_links_stay(made: Path, tmp_path: Path) -> None:
     assert before
     assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == before
     assert view(LocalStore(tmp_path / "a-2")) == view(LocalStore(made / "a"))
+
+
+@pytest.mark.parametrize("threads", [0, 1025, "4", True, 2.0])
+def test_wrong_options_are_refused(threads: Any) -> None:
+    with pytest.raises(UsageError, match="--threads must be a whole number from 1 to 1024"):
+        RemovalOptions(threads=threads)
 
 
 def test_places_that_are_refused(

@@ -14,7 +14,7 @@ from precast.checks.hosting import check_hosting
 from precast.checks.info_rules import UNREADABLE_INFO, VOLUME, Unparsed, VolumeFile
 from precast.checks.options import CheckOptions
 from precast.checks.part_rules import COLLECTION, PROVENANCE, CollectionFile, ProvenanceFile
-from precast.checks.parts import PART_TYPES, check_parts
+from precast.checks.parts import check_parts
 from precast.checks.properties import check_properties_file
 from precast.checks.report import DatasetReport, PartReport, Report
 from precast.checks.skeletons import check_skeletons
@@ -24,6 +24,7 @@ from precast.errors import FormatError, ObjectNotFoundError, UsageError
 from precast.execution.progress import NoProgress, Progress
 from precast.findings import Finding
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, PROVENANCE_KEY
+from precast.precomputed.parts import PART_TYPES
 from precast.precomputed.provenance import Provenance
 from precast.precomputed.strict_json import parse_object
 from precast.storage import HttpStore, LocalStore, Store, open_store

@@ -16,7 +16,6 @@ from precast.checks.hosting_fixes import SERVERS, recognise
 from precast.checks.hosting_probes import MOST_BYTES, Prober, ShardFiles, begins_as_gzip
 from precast.checks.hosting_rules import PLACE
 from precast.checks.info_rules import LINKS, UNREADABLE_INFO, VOLUME, Unparsed, VolumeFile
-from precast.checks.parts import PART_TYPES
 from precast.checks.report import DatasetReport, PlaceReport
 from precast.checks.scale_rules import FIELDS
 from precast.checks.volume import GEOMETRY
@@ -37,6 +36,7 @@ from precast.precomputed.info import ScaleInfo, VolumeInfo
 from precast.precomputed.mesh_info import MeshInfo
 from precast.precomputed.meshes import MultiresManifest, fragments_name, manifest_name
 from precast.precomputed.objects import INFO_KEY, ObjectKind
+from precast.precomputed.parts import PART_TYPES
 from precast.precomputed.paths import normal_path
 from precast.precomputed.sharding import ShardingSpec
 from precast.precomputed.skeletons import SkeletonInfo, parse_skeleton

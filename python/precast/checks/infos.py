@@ -6,11 +6,11 @@ from decimal import Decimal
 
 from precast.checks.info_rules import UNREADABLE_INFO, VOLUME, Unparsed, VolumeFile
 from precast.checks.part_rules import PROVENANCE, ProvenanceFile
-from precast.checks.parts import PART_TYPES
 from precast.checks.scale_rules import FIELDS
 from precast.errors import FormatError, ObjectNotFoundError
 from precast.findings import Finding
 from precast.precomputed.objects import INFO_KEY, PROVENANCE_KEY
+from precast.precomputed.parts import PART_TYPES
 from precast.precomputed.provenance import Provenance
 from precast.precomputed.strict_json import parse_object
 from precast.storage import Store

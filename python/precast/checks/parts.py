@@ -36,20 +36,14 @@ from precast.errors import AccessDeniedError, FormatError, ObjectNotFoundError, 
 from precast.findings import Finding, Severity
 from precast.precomputed.label_table import LABEL_ROW
 from precast.precomputed.objects import INFO_KEY, LABEL_TABLE_KEY
+from precast.precomputed.parts import PART_TYPES
 from precast.precomputed.paths import normal_path
 from precast.precomputed.strict_json import parse_object
 from precast.storage import CloudStore, LocalStore
 from precast.storage.encodings import forms
 
-__all__ = ["PART_TYPES", "check_parts"]
+__all__ = ["check_parts"]
 
-PART_TYPES = {
-    "neuroglancer_multilod_draco": "mesh",
-    "neuroglancer_legacy_mesh": "mesh",
-    "neuroglancer_skeletons": "skeletons",
-    "neuroglancer_segment_properties": "segment_properties",
-    "neuroglancer_annotations_v1": "annotations",
-}
 STRICT_FOR_OURS = ("PC331", "PC420")
 """Rules that precast keeps and that others need not keep: closed surfaces, a mesh for every object with properties."""
 

@@ -33,12 +33,20 @@ from typing import Any
 from precast.dataset.objects import attributes
 from precast.errors import DestinationExistsError, StorageError
 from precast.execution.progress import NoProgress, Progress
-from precast.execution.published.place import SIDES, PublishedPlace, read_or_none, write_index, write_manifest
+from precast.execution.published.place import (
+    SIDES,
+    PublishedPlace,
+    headers_of,
+    read_or_none,
+    write_index,
+    write_manifest,
+)
 from precast.execution.published.switching import (
     faults,
     finish_removal,
     header_faults,
     keep_foreign,
+    not_as_sent,
     switch,
     with_etags,
 )
@@ -47,16 +55,15 @@ from precast.execution.sending import Placed, SendingStore, sum_of
 from precast.execution.workdir import PartsOfDataset, StateDirectory
 from precast.precomputed.generations import generation_path
 from precast.precomputed.json_text import set_text_strings
-from precast.precomputed.objects import INFO_KEY, KINDS_BY_NAME, LABEL_TABLE_KEY, LINKS, ObjectKind
-from precast.precomputed.paths import normal_path
-from precast.precomputed.publication import Headers, Manifest, PublishedObject, top_key
+from precast.precomputed.objects import INFO_KEY, KINDS_BY_NAME, LABEL_TABLE_KEY, ObjectKind
+from precast.precomputed.parts import properties_link, references
+from precast.precomputed.publication import Manifest, PublishedObject, top_key
 from precast.precomputed.strict_json import parse_object
 from precast.storage import CloudStore, Store
 from precast.storage.below import Below
 
 __all__ = ["BucketWork", "cache_directory", "state_name"]
 
-SHOWN = 3
 THREADS = 16
 
 
@@ -135,26 +142,7 @@ class BucketWork(StateDirectory):
     # ---- beginning
 
     def begin(self, ledger: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
-        """Start, or find out that there is something to go on with.
-
-        Parameters
-        ----------
-        ledger
-            ``identity``: what decides whether it is the same work; ``plan``: how it is cut; ``directories``: those of
-            the dataset that are made.
-        overwrite
-            Whether an existing dataset, or parts of it, may be replaced, and unfinished other work be dropped.
-
-        Returns
-        -------
-        dict or None
-            The ledger of the unfinished work, if it is the same; None for a fresh start.
-
-        Raises
-        ------
-        DestinationExistsError
-            If the destination holds something that must not be replaced, or other unfinished work.
-        """
+        """See :meth:`StateDirectory.begin`."""
         place = PublishedPlace.read(self._root)
         found = self._read_ledger()
         same = found is not None and found.get("identity") == ledger["identity"]
@@ -357,14 +345,9 @@ class BucketWork(StateDirectory):
         wrong = faults(objects, place.listed)
         wrong += header_faults(self._root, [one for one in objects if one.key in place.listed], THREADS)
         if wrong:
-            (self.path / "ledger.json").unlink(
-                missing_ok=True
-            )  # what was made of them is gone: the next one begins anew
-            raise StorageError(
-                f"{len(wrong)} objects at {place.store.url} are not as they were sent: {'; '.join(wrong[:SHOWN])}",
-                hint="nothing that readers see has changed; run the same command again",
-                where=place.store.url,
-            )
+            # what was made of them is gone: the next one begins anew
+            (self.path / "ledger.json").unlink(missing_ok=True)
+            raise not_as_sent(place.store, wrong)
 
     def _relinked(
         self, place: PublishedPlace, seen: Manifest | None, made: Mapping[str, str]
@@ -376,7 +359,7 @@ class BucketWork(StateDirectory):
         assert place.info is not None  # else there are no parts to make
         where = f"{self._root.url}/{INFO_KEY}"
         value = parse_object(place.info, where)
-        named = {key: normal_path(value[key]) for key in LINKS if isinstance(value.get(key), str)}
+        named = {one.kind: one.target for one in references(value) if one.kind != "scale" and one.target}
         before = dict(named) if seen is None else {**named, **seen.paths}
         moved = {before[name]: path for name, path in made.items() if name in before}
         there = [f"{path}/{INFO_KEY}" for path in named.values() if path not in moved]
@@ -386,13 +369,10 @@ class BucketWork(StateDirectory):
             data = None if part in moved else read_or_none(self._root, key)
             if data is None:
                 continue
-            link = parse_object(data, f"{self._root.url}/{key}").get("segment_properties")
-            target = normal_path(f"{part}/{link}") if isinstance(link, str) else ""
+            link = next(properties_link(part, parse_object(data, f"{self._root.url}/{key}")), None)
             crc = seen.linked.get(key) if seen else None
-            if moved.get(target, target) != target:
-                change: dict[tuple[str | int, ...], str] = {
-                    ("segment_properties",): posixpath.relpath(moved[target], part)
-                }
+            if link is not None and moved.get(link.target, link.target) != link.target:
+                change = {link.place: posixpath.relpath(moved[link.target], part)}
                 infos[key] = (set_text_strings(data.decode(), change, where=key).encode(), crc or checksum(data))
             elif crc is not None:
                 infos[key] = (data, crc)
@@ -431,14 +411,9 @@ class BucketWork(StateDirectory):
         """Return the info with the directories where the parts are that were made."""
         where = f"{self.destination.url}/{INFO_KEY}"
         value = parse_object(data, where)
-        changes: dict[tuple[str | int, ...], str] = {}
-        scales = value.get("scales")
-        for number, scale in enumerate(scales if isinstance(scales, list) else []):
-            changes[("scales", number, "key")] = str(scale["key"])
-        for key in LINKS:
-            if isinstance(value.get(key), str):
-                changes[(key,)] = value[key]
-        moved = {at: made.get(path, path) for at, path in changes.items() if made.get(path, path) != path}
+        moved = {
+            one.place: made[one.target] for one in references(value) if made.get(one.target, one.target) != one.target
+        }
         return set_text_strings(data.decode(), moved, where=where).encode() if moved else data
 
     def _clear(self) -> None:
@@ -457,11 +432,8 @@ class BucketWork(StateDirectory):
 
 def _names_another(data: bytes, part: str, where: str) -> bool:
     """Whether the info of a part names a part that is not inside it."""
-    link = parse_object(data, where).get("segment_properties")
-    return isinstance(link, str) and not normal_path(f"{part}/{link}").startswith(f"{part}/")
+    return any(not link.target.startswith(f"{part}/") for link in properties_link(part, parse_object(data, where)))
 
 
 def _published(placed: Placed) -> PublishedObject:
-    how = placed.attributes
-    headers = Headers(how.content_type, how.encoding, how.cache_control)
-    return PublishedObject(placed.key, placed.size, placed.crc32c, headers)
+    return PublishedObject(placed.key, placed.size, placed.crc32c, headers_of(placed.attributes))

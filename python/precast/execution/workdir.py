@@ -106,6 +106,29 @@ class StateDirectory:
         if not (self.path / "ledger.json").exists():
             self.remove()
 
+    def begin(self, ledger: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
+        """Start, or find out that there is something to go on with.
+
+        Parameters
+        ----------
+        ledger
+            ``identity``: what decides whether it is the same work; ``plan``: how it is cut; ``directories``: those of
+            the dataset that are made.
+        overwrite
+            Whether an existing dataset, or parts of it, may be replaced, and unfinished other work be dropped.
+
+        Returns
+        -------
+        dict or None
+            The ledger of the unfinished work, if it is the same; None for a fresh start.
+
+        Raises
+        ------
+        DestinationExistsError
+            If the destination holds something that must not be replaced, or other unfinished work.
+        """
+        raise NotImplementedError
+
     def remove(self) -> None:
         """Remove it."""
         raise NotImplementedError
@@ -181,26 +204,7 @@ class WorkDirectory(StateDirectory):
     # ---- ledger
 
     def begin(self, ledger: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
-        """Start, or find out that there is something to go on with.
-
-        Parameters
-        ----------
-        ledger
-            ``identity``: what decides whether it is the same work; ``plan``: how it is cut; ``directories``: those of
-            the dataset that are made.
-        overwrite
-            Whether an existing dataset may be replaced, and unfinished other work be dropped.
-
-        Returns
-        -------
-        dict or None
-            The ledger of the unfinished work, if it is the same; None for a fresh start.
-
-        Raises
-        ------
-        DestinationExistsError
-            If the destination holds something that must not be replaced, or other unfinished work.
-        """
+        """See :meth:`StateDirectory.begin`."""
         self._finish_swap()
         self._check_destination(overwrite)
         found = self._read_ledger()

@@ -29,6 +29,7 @@ __all__ = [
     "Headers",
     "Manifest",
     "PublishedObject",
+    "is_record",
     "manifest_key",
     "top_key",
 ]
@@ -38,6 +39,17 @@ INDEX_KEY = f"{PUBLISHED_DIRECTORY}/index.json"
 COLLECTION_RECORD_KEY = f"{PUBLISHED_DIRECTORY}/collection.json"
 SCHEMA = 1
 _BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError)
+
+
+def is_record(key: str) -> bool:
+    """Whether an object is one that publications keep about themselves, of the dataset or of one in it.
+
+    Examples
+    --------
+    >>> is_record(".published/index.json"), is_record("labels/.published/index.json"), is_record("labels/info")
+    (True, True, False)
+    """
+    return f"/{PUBLISHED_DIRECTORY}/" in f"/{key}"
 
 
 def manifest_key(generation: str) -> str:

@@ -12,6 +12,7 @@ from precast.precomputed.objects import INFO_KEY, JSON, LABEL_TABLE_KEY, PROVENA
 from precast.precomputed.publication import (
     INDEX_KEY,
     GenerationIndex,
+    Headers,
     Manifest,
     manifest_key,
 )
@@ -21,6 +22,9 @@ from precast.storage.below import Below
 __all__ = [
     "SIDES",
     "PublishedPlace",
+    "attributes_of",
+    "exists",
+    "headers_of",
     "is_published",
     "known_keys",
     "listing",
@@ -42,6 +46,25 @@ def read_or_none(store: Below, key: str) -> bytes | None:
         return store.read(key)
     except ObjectNotFoundError:
         return None
+
+
+def exists(store: Store | Below, key: str) -> bool:
+    """Whether an object is there."""
+    try:
+        store.stat(key)
+    except ObjectNotFoundError:
+        return False
+    return True
+
+
+def headers_of(attributes: Attributes) -> Headers:
+    """Return headers as lists of generations have them."""
+    return Headers(attributes.content_type, attributes.encoding, attributes.cache_control)
+
+
+def attributes_of(headers: Headers) -> Attributes:
+    """Return headers as stores take them."""
+    return Attributes(content_type=headers.content_type, encoding=headers.encoding, cache_control=headers.cache_control)
 
 
 def read_generations(store: Below) -> tuple[GenerationIndex, dict[str, Manifest]]:

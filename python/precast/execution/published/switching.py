@@ -18,6 +18,7 @@ from precast.errors import ObjectNotFoundError, StorageError
 from precast.execution.published.place import (
     SIDES,
     PublishedPlace,
+    headers_of,
     read_or_none,
     write_index,
     write_manifest,
@@ -27,7 +28,6 @@ from precast.precomputed.objects import INFO_KEY, KINDS_BY_NAME, ObjectKind
 from precast.precomputed.publication import (
     INDEX_KEY,
     GenerationIndex,
-    Headers,
     Manifest,
     PublishedObject,
     manifest_key,
@@ -41,12 +41,15 @@ __all__ = [
     "finish_removal",
     "header_faults",
     "keep_foreign",
+    "not_as_sent",
     "prune",
     "remove_all",
     "remove_former",
     "switch",
     "with_etags",
 ]
+
+SHOWN = 3
 
 
 def with_etags(manifest: Manifest, listed: Mapping[str, ObjectStat]) -> Manifest:
@@ -97,11 +100,20 @@ def header_faults(store: Below, objects: Sequence[PublishedObject], threads: int
             return (
                 "" if encoding == wanted.encoding else f"{one.key} has another Content-Encoding than it was sent with"
             )
-        there = Headers(told.content_type, told.encoding, told.cache_control)
+        there = headers_of(told)
         return "" if there == wanted else f"{one.key} has the headers {there}, not {wanted}"
 
     each(look, objects, threads, lambda _, text: found.append(text) if text else None)
     return found
+
+
+def not_as_sent(store: Below, wrong: Sequence[str]) -> StorageError:
+    """Return the error about objects that are not there as they were sent."""
+    return StorageError(
+        f"{len(wrong)} objects at {store.url} are not as they were sent: {'; '.join(wrong[:SHOWN])}",
+        hint="nothing that readers see has changed; run the same command again",
+        where=store.url,
+    )
 
 
 # ---- switching

@@ -14,7 +14,7 @@ from precast.execution.published.switching import faults, finish_removal, remove
 from precast.execution.published.transfer import Sender
 from precast.findings import Finding, notice
 from precast.precomputed.objects import INFO_KEY
-from precast.precomputed.publication import INDEX_KEY, CollectionRecord, GenerationIndex
+from precast.precomputed.publication import INDEX_KEY, CollectionRecord
 from precast.storage import Store, open_store
 from precast.storage.below import Below
 from precast.workflows.publish.options import PublishOptions
@@ -241,7 +241,7 @@ def _places(store: Store) -> list[tuple[str, PublishedPlace, bool]]:
 
 
 def _removal(place: PublishedPlace, name: str, *, whole: bool) -> Removal:
-    index: GenerationIndex = place.index
+    index = place.index
     former = tuple(one for one in index.all if whole or one != index.current)
     staying = {one.key for one in place.manifests[index.current].objects} if index.current and not whole else set()
     keys = {

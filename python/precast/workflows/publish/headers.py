@@ -17,10 +17,10 @@ from precast.dataset.members import read_list
 from precast.dataset.objects import attributes
 from precast.errors import FormatError, ObjectNotFoundError, StorageError, UsageError
 from precast.execution.progress import NoProgress, Progress
-from precast.execution.published.place import read_or_none
+from precast.execution.published.place import attributes_of, read_generations
 from precast.execution.published.transfer import checksum, each
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, ObjectKind
-from precast.precomputed.publication import INDEX_KEY, PUBLISHED_DIRECTORY, GenerationIndex, Manifest, manifest_key
+from precast.precomputed.publication import is_record
 from precast.storage import Attributes, CloudStore, ObjectStat, Store, open_store
 from precast.storage.base import translate_os_error
 from precast.storage.below import Below
@@ -141,7 +141,7 @@ class _Place:
 
     def meant(self, key: str) -> tuple[ObjectKind, Attributes | None] | None:
         """Return what an object is, by its plain key, and its headers where a publication has written them down."""
-        if f"/{PUBLISHED_DIRECTORY}/" in f"/{key}":
+        if is_record(key):
             return None
         if key == COLLECTION_KEY and "" not in self.datasets:
             return ObjectKind.COLLECTION, None
@@ -149,7 +149,7 @@ class _Place:
         if name not in self.datasets:
             return None
         named, known = self.datasets[name]
-        kind = named.kind(inside)
+        kind = named.sure_kind(inside)
         return None if kind is None else (kind, known.get(inside))
 
 
@@ -245,20 +245,8 @@ def _read_place(store: CloudStore, keys: Iterable[ObjectStat]) -> _Place:
 
 def _known(store: Below) -> dict[str, Attributes]:
     """Return the headers that publications have written down."""
-    found: dict[str, Attributes] = {}
-    index = read_or_none(store, INDEX_KEY)
-    if index is None:
-        return found
-    for generation in GenerationIndex.from_bytes(index, where=INDEX_KEY).all:
-        data = read_or_none(store, manifest_key(generation))
-        if data is None:
-            continue
-        for one in Manifest.from_bytes(data, where=manifest_key(generation)).objects:
-            headers = one.headers
-            found[one.key] = Attributes(
-                content_type=headers.content_type, encoding=headers.encoding, cache_control=headers.cache_control
-            )
-    return found
+    _, manifests = read_generations(store)
+    return {one.key: attributes_of(one.headers) for manifest in manifests.values() for one in manifest.objects}
 
 
 def _look(store: CloudStore, options: PublishOptions, progress: Progress) -> tuple[FixSummary, list[_Repair]]:
@@ -279,7 +267,7 @@ def _look(store: CloudStore, options: PublishOptions, progress: Progress) -> tup
             meant = place.meant(plain)
             if meant is not None:
                 yield stat, plain, *meant
-            elif f"/{PUBLISHED_DIRECTORY}/" not in f"/{stat.key}":
+            elif not is_record(stat.key):
                 left.append(stat.key)
 
     def done(_: object, one: _Repair | None) -> None:

@@ -1,7 +1,7 @@
 """What of a place belongs to a dataset there, by what its info names; of datasets by any program, damaged ones too.
 
-Unlike the source of a publication, which must be whole, a dataset that is removed or repaired may be in any state:
-what cannot be understood names nothing.
+Unlike the source of a publication, which must be whole (``whole.py``), a dataset that is removed or repaired may be in
+any state: what cannot be understood names nothing.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from typing import Any
 
 from precast.checks.files import TEMPORARY, Belongs, in_annotations, in_meshes, in_properties, in_scale, in_skeletons
 from precast.errors import FormatError, ObjectNotFoundError, StorageError
-from precast.precomputed.objects import INFO_KEY, LINKS, ObjectKind, kind_of
-from precast.precomputed.paths import normal_path
+from precast.precomputed.objects import INFO_KEY, ObjectKind, kind_of
+from precast.precomputed.parts import ANNOTATIONS, MULTIRES, walk
 from precast.precomputed.strict_json import parse_object
 from precast.storage import Store
 from precast.storage.below import Below
 from precast.storage.encodings import SUFFIXES, unpack
-from precast.workflows.publish.source import ANNOTATIONS, INFO_KINDS, MULTIRES, TOP
+from precast.workflows.publish.contents import TOP
 
 __all__ = ["GZIP_MAGIC", "Named", "forgiving", "read_named"]
 
+INFO_KINDS = {"mesh": ObjectKind.MESH_INFO, "segment_properties": ObjectKind.SEGMENT_PROPERTIES}
 GZIP_MAGIC = b"\x1f\x8b\x08"
 
 Read = Callable[[str], bytes | None]
@@ -52,24 +53,37 @@ class Named:
     kinds: Mapping[str, str] = field(default_factory=dict)
     multires: frozenset[str] = frozenset()
 
+    def directory(self, key: str) -> str | None:
+        """Return the innermost of the directories that an object is in; None if it is in none."""
+        inside = (path for path in self.kinds if not path or key.startswith(f"{path}/"))
+        return max(inside, key=len, default=None)
+
     def kind(self, key: str) -> ObjectKind | None:
         """Return what an object is, by its key without the suffix of an encoding; None if it belongs to nothing."""
         if key in TOP:
             return kind_of(key)
-        inside = [path for path in self.kinds if not path or key.startswith(f"{path}/")]
-        if not inside:
+        path = self.directory(key)
+        if path is None:
             return None
-        path = max(inside, key=len)
         part, name = self.kinds[path], key.removeprefix(f"{path}/")
-        alone = not path and not ALONE.get(part, _nothing)(name)
-        if alone or TEMPORARY.search(name) or (part == "scale" and not in_scale(name)):
+        if TEMPORARY.search(name) or (part == "scale" and not in_scale(name)):
             return None
         kind = kind_of(key)
-        if kind is ObjectKind.OTHER and part == "scale":
+        if kind is ObjectKind.INFO:
+            kind = INFO_KINDS.get(part, kind)
+        elif kind is ObjectKind.OTHER and part == "scale":
             kind = ObjectKind.CHUNK
-        elif kind is ObjectKind.OTHER and path in self.multires:
+        elif kind is ObjectKind.OTHER and path in self.multires and name.isdecimal():  # not an index beside them
             kind = ObjectKind.MESH_FRAGMENTS
-        return INFO_KINDS.get(part, kind) if kind is ObjectKind.INFO else kind
+        return kind
+
+    def sure_kind(self, key: str) -> ObjectKind | None:
+        """Return what an object is; None too if it is beside a part that is a dataset of its own, and has another name.
+
+        Beside such a part may be anything, which is not to be changed or removed.
+        """
+        alone = key not in TOP and self.directory(key) == ""
+        return None if alone and not ALONE.get(self.kinds[""], _nothing)(key) else self.kind(key)
 
 
 def _nothing(_: str) -> bool:
@@ -78,22 +92,8 @@ def _nothing(_: str) -> bool:
 
 def read_named(read: Read) -> Named:
     """Read the info at the top, and those of the parts that it names."""
-    value = _value(read, INFO_KEY)
-    kinds = _references(value)
-    if not kinds and value:
-        kinds = {"": str(value.get("@type"))}
-    multires = {""} if kinds.get("") == MULTIRES else set()
-    queue = [path for path, kind in kinds.items() if path and kind != "scale"]
-    while queue:
-        path = queue.pop()
-        part = _value(read, f"{path}/{INFO_KEY}")
-        if part.get("@type") == MULTIRES:
-            multires.add(path)
-        target = _inside(f"{path}/{part['segment_properties']}") if _is_text(part, "segment_properties") else ""
-        if target and target not in kinds:
-            kinds[target] = "segment_properties"
-            queue.append(target)
-    return Named(kinds, frozenset(multires))
+    found = walk(_value(read, INFO_KEY) or {}, lambda key: _value(read, key))
+    return Named(found.kinds, found.multires)
 
 
 def forgiving(store: Store | Below) -> Read:
@@ -122,42 +122,11 @@ def _stored(store: Store | Below, key: str) -> bytes | None:
         return store.read_stored(key).data
 
 
-def _value(read: Read, key: str) -> Mapping[str, Any]:
+def _value(read: Read, key: str) -> Mapping[str, Any] | None:
     data = read(key)
     if data is None:
-        return {}
+        return None
     try:
         return parse_object(data, key)
     except FormatError:
-        return {}
-
-
-def _is_text(value: Mapping[str, Any], key: str) -> bool:
-    return isinstance(value.get(key), str)
-
-
-def _inside(path: str) -> str:
-    """Return a path in its plain form; nothing if it leads elsewhere than below the dataset."""
-    normal = "" if "://" in path else normal_path(path)
-    return "" if normal.startswith((".", "/")) else normal
-
-
-def _references(value: Mapping[str, Any]) -> dict[str, str]:
-    found: list[tuple[Any, str]] = []
-    if value.get("@type") == ANNOTATIONS:
-        entries = [value.get("by_id"), *_list(value, "relationships"), *_list(value, "spatial")]
-        found += [(entry.get("key"), "annotations") for entry in entries if isinstance(entry, dict)]
-    elif "scales" in value:
-        found += [(entry.get("key"), "scale") for entry in _list(value, "scales") if isinstance(entry, dict)]
-        found += [(value.get(name), name) for name in LINKS]
-    kinds: dict[str, str] = {}
-    for path, kind in found:
-        inside = _inside(path) if isinstance(path, str) else ""
-        if inside:
-            kinds.setdefault(inside, kind)
-    return kinds
-
-
-def _list(value: Mapping[str, Any], key: str) -> list[Any]:
-    entries = value.get(key)
-    return entries if isinstance(entries, list) else []
+        return None

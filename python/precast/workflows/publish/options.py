@@ -53,11 +53,7 @@ class PublishOptions:
         if self.memory is not None:
             object.__setattr__(self, "memory", parse_bytes(self.memory))
         for spec in fields(self):
-            value = getattr(self, spec.name)
-            if spec.name == "threads" and isinstance(value, str) and value.isdecimal():
-                value = int(value)
-                object.__setattr__(self, "threads", value)
-            check_choices(spec.name, value, spec.metadata)
+            check_choices(spec.name, getattr(self, spec.name), spec.metadata)
 
     @property
     def at_once(self) -> int:

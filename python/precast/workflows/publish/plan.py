@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from precast.dataset.objects import attributes
 from precast.errors import DestinationExistsError
-from precast.execution.published.place import PublishedPlace
+from precast.execution.published.place import PublishedPlace, headers_of
 from precast.execution.published.transfer import checksum
 from precast.precomputed.generations import generation_path, plain_path
 from precast.precomputed.json_text import set_text_strings
 from precast.precomputed.objects import INFO_KEY
-from precast.precomputed.publication import Headers, Manifest, PublishedObject
+from precast.precomputed.publication import Manifest, PublishedObject
 from precast.storage import Attributes, LocalStore, ObjectStat
-from precast.workflows.publish.source import LinkedInfo, SourceDataset, SourceObject, Unit, content_number
+from precast.workflows.publish.contents import LinkedInfo, SourceDataset, SourceObject, Unit, content_number
 
 __all__ = ["Comparison", "DatasetPlan", "Item", "plan_dataset"]
 
@@ -32,8 +32,7 @@ class Item:
     @property
     def published(self) -> PublishedObject:
         """Its line in a manifest, before it is sent."""
-        headers = Headers(self.attributes.content_type, self.attributes.encoding, self.attributes.cache_control)
-        return PublishedObject(self.key, self.source.file.size, self.crc32c, headers)
+        return PublishedObject(self.key, self.source.file.size, self.crc32c, headers_of(self.attributes))
 
 
 @dataclass(frozen=True, slots=True)

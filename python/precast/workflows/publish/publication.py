@@ -20,12 +20,14 @@ from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, JSON, ObjectKi
 from precast.precomputed.publication import COLLECTION_RECORD_KEY, CollectionRecord, CollectionState
 from precast.storage import Attributes, LocalStore, Store, open_store
 from precast.storage.below import Below
+from precast.workflows.publish.contents import Source, SourceDataset
 from precast.workflows.publish.nested import refuse_nested
 from precast.workflows.publish.options import PublishOptions
-from precast.workflows.publish.plan import Comparison, DatasetPlan, plan_dataset
+from precast.workflows.publish.plan import DatasetPlan, plan_dataset
+from precast.workflows.publish.reading import read_objects
 from precast.workflows.publish.reshard import reshard
 from precast.workflows.publish.run import settle_doubts, stage
-from precast.workflows.publish.source import Source, SourceDataset, open_source_place, read_objects
+from precast.workflows.publish.source import open_source_place
 
 __all__ = [
     "DatasetSummary",
@@ -335,6 +337,21 @@ def write_list(root: Below, text: str | None) -> None:
 
 def _summary(plan: _Plan, begun: float, *, dry_run: bool) -> PublishSummary:
     datasets = tuple(_dataset_summary(one) for one in plan.datasets)
+    return PublishSummary(
+        source=plan.source.url,
+        destination=plan.store.url,
+        dry_run=dry_run,
+        listed=plan.source.text is not None,
+        datasets=datasets,
+        headers=_headers(plan),
+        seconds=time.perf_counter() - begun,
+        peak_memory_bytes=peak_rss_bytes(),
+        findings=tuple(_findings(plan, datasets)),
+    )
+
+
+def _findings(plan: _Plan, datasets: tuple[DatasetSummary, ...]) -> list[Finding]:
+    """Return what was noticed by the way."""
     findings: list[Finding] = []
     left_out = list(plan.source.left_out)
     for one, told in zip(plan.datasets, datasets, strict=True):
@@ -383,17 +400,7 @@ def _summary(plan: _Plan, begun: float, *, dry_run: bool) -> PublishSummary:
                 "--delete removes them",
             )
         )
-    return PublishSummary(
-        source=plan.source.url,
-        destination=plan.store.url,
-        dry_run=dry_run,
-        listed=plan.source.text is not None,
-        datasets=datasets,
-        headers=_headers(plan),
-        seconds=time.perf_counter() - begun,
-        peak_memory_bytes=peak_rss_bytes(),
-        findings=tuple(findings),
-    )
+    return findings
 
 
 def _some(names: tuple[str, ...] | list[str]) -> str:
@@ -401,7 +408,7 @@ def _some(names: tuple[str, ...] | list[str]) -> str:
 
 
 def _dataset_summary(plan: DatasetPlan) -> DatasetSummary:
-    compared: Comparison = plan.comparison
+    compared = plan.comparison
     here = {item.key for item in plan.items}
     former = {
         one.key: one.size

@@ -10,19 +10,26 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from precast.checks.former import FormerGenerations, former_generations
 from precast.dataset.members import read_list, read_members
 from precast.errors import FormatError, ObjectNotFoundError, SourceError, UsageError
 from precast.execution.progress import NoProgress, Progress
-from precast.execution.published.place import SIDES, read_or_none
+from precast.execution.published.place import SIDES, exists, read_or_none
 from precast.execution.published.switching import prune
 from precast.execution.published.transfer import each
 from precast.execution.workdir import unfinished_work
+from precast.pipelines.options import check_choices
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, JSON
-from precast.precomputed.publication import COLLECTION_RECORD_KEY, INDEX_KEY, PUBLISHED_DIRECTORY, CollectionRecord
+from precast.precomputed.publication import (
+    COLLECTION_RECORD_KEY,
+    INDEX_KEY,
+    PUBLISHED_DIRECTORY,
+    CollectionRecord,
+    is_record,
+)
 from precast.precomputed.strict_json import json_file, parse_object
 from precast.storage import Attributes, CloudStore, HttpStore, LocalStore, ObjectStat, Store, open_store
 from precast.storage.below import Below
@@ -38,7 +45,13 @@ SHOWN = 5
 
 @dataclass(frozen=True, kw_only=True)
 class RemovalOptions:
-    """What to remove."""
+    """What to remove.
+
+    Raises
+    ------
+    UsageError
+        If a value is not allowed; the text says what is.
+    """
 
     all: bool = field(
         default=False, metadata={"help": "Remove everything below, other files too, not only what belongs to datasets."}
@@ -52,10 +65,8 @@ class RemovalOptions:
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.threads, str) and self.threads.isdecimal():
-            object.__setattr__(self, "threads", int(self.threads))
-        if not isinstance(self.threads, int) or not 1 <= self.threads <= 1024:
-            raise UsageError(f"--threads must be between 1 and 1024, got {self.threads!r}")
+        for spec in fields(self):
+            check_choices(spec.name, getattr(self, spec.name), spec.metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +120,9 @@ class _Plan:
         if named is None or former is None:
             return "" if self.everything else None
         plain, _ = bare_name(inside)
-        belongs = inside.startswith(f"{PUBLISHED_DIRECTORY}/") or former.holds(inside) or named.kind(plain) is not None
+        belongs = (
+            inside.startswith(f"{PUBLISHED_DIRECTORY}/") or former.holds(inside) or named.sure_kind(plain) is not None
+        )
         return name if belongs or self.everything else None
 
 
@@ -176,17 +189,13 @@ def rm(
         chosen = (
             stat
             for stat in _objects(store, plan)
-            if _is_published(stat.key) == published and stat.key != RECORD_KEY and plan.owner(stat.key) is not None
+            if is_record(stat.key) == published and stat.key != RECORD_KEY and plan.owner(stat.key) is not None
         )
         each(lambda stat: store.delete(stat.key), chosen, options.threads, lambda stat, _: progress.advance(stat.size))
     store.delete(RECORD_KEY)
     if isinstance(store, LocalStore):
         _clear(store.root, plan)
     return summary
-
-
-def _is_published(key: str) -> bool:
-    return f"/{PUBLISHED_DIRECTORY}/" in f"/{key}"
 
 
 def _clear(root: Path, plan: _Plan) -> None:
@@ -262,7 +271,7 @@ def _names(store: Store) -> list[str] | None:
     """Return the datasets at a place; None if nothing there is one."""
     top = Below(store, "")
     # the list of generations alone is left of work that was begun and given up
-    if any(_there(top, name) for name in (INFO_KEY, f"{INFO_KEY}.gz", f"{INFO_KEY}.br", INDEX_KEY)):
+    if any(exists(top, name) for name in (INFO_KEY, f"{INFO_KEY}.gz", f"{INFO_KEY}.br", INDEX_KEY)):
         return [""]
     record = read_or_none(top, COLLECTION_RECORD_KEY)
     listed = read_list(store)
@@ -275,14 +284,6 @@ def _names(store: Store) -> list[str] | None:
     if not names and record is None and listed is None:
         return None
     return [name for name in dict.fromkeys(names) if name and "/" not in name and not name.startswith(".")]
-
-
-def _there(store: Below, key: str) -> bool:
-    try:
-        store.stat(key)
-    except ObjectNotFoundError:
-        return False
-    return True
 
 
 def _named(store: Below, *, everything: bool) -> tuple[Named, FormerGenerations]:
@@ -336,7 +337,7 @@ def _objects(store: Store, plan: _Plan) -> Iterator[ObjectStat]:
     """Yield all objects, those of publications too, each once."""
     links: dict[Path, bool] = {}
     for stat in store.list():
-        if not _is_published(stat.key) and not _behind_link(store, stat.key, links):
+        if not is_record(stat.key) and not _behind_link(store, stat.key, links):
             yield stat
     for name in dict.fromkeys(("", *plan.datasets)):
         yield from store.list(f"{name}/{PUBLISHED_DIRECTORY}/" if name else f"{PUBLISHED_DIRECTORY}/")

@@ -28,14 +28,16 @@ from precast.precomputed.info import ENCODINGS, ScaleInfo, VolumeInfo
 from precast.precomputed.json_text import set_text_strings
 from precast.precomputed.meshes import choose_mesh_sharding, fragments_name, manifest_name, segment_of_manifest
 from precast.precomputed.objects import INFO_KEY, PROVENANCE_KEY, ObjectKind
+from precast.precomputed.parts import MULTIRES, Place, info_key
 from precast.precomputed.paths import normal_path
 from precast.precomputed.provenance import TOOL, Provenance
 from precast.precomputed.sharding import ShardingSpec, choose_volume_sharding, shard_cells, shard_numbers
 from precast.precomputed.strict_json import json_file, parse_object
 from precast.storage.encodings import decode
+from precast.workflows.publish.contents import SourceDataset, SourceObject, Top, Unit
 from precast.workflows.publish.ledger import Ledger
+from precast.workflows.publish.reading import packed
 from precast.workflows.publish.shard_spool import ShardSpool
-from precast.workflows.publish.source import MULTIRES, Place, SourceDataset, SourceObject, Top, Unit, packed
 
 __all__ = ["reshard"]
 
@@ -183,7 +185,7 @@ class _Resharding:
 
     def _mesh(self, at: int, path: str) -> None:
         unit = self.units[at]
-        key = f"{path}/{INFO_KEY}" if path else INFO_KEY
+        key = info_key(path)
         linked = next((one for one in unit.linked if one.key == key), None)
         stored = next((one for one in unit.objects if one.key == key), None)
         if linked is not None:

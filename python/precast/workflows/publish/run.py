@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from precast.dataset.objects import attributes
-from precast.errors import FormatError, ObjectNotFoundError, StorageError
+from precast.errors import FormatError, ObjectNotFoundError
 from precast.execution.progress import Progress
 from precast.execution.published.place import (
     PublishedPlace,
@@ -13,18 +14,17 @@ from precast.execution.published.place import (
     write_index,
     write_manifest,
 )
-from precast.execution.published.switching import faults, header_faults, keep_foreign, with_etags
+from precast.execution.published.switching import faults, header_faults, keep_foreign, not_as_sent, with_etags
 from precast.execution.published.transfer import Made, Sender, each, inflated_checksum, stored_checksum
 from precast.precomputed.objects import INFO_KEY, KINDS_BY_NAME, ObjectKind
 from precast.precomputed.publication import (
     Manifest,
     top_key,
 )
+from precast.storage import ObjectStat
 from precast.workflows.publish.plan import DatasetPlan, Item
 
 __all__ = ["settle_doubts", "stage"]
-
-SHOWN = 3
 
 
 def settle_doubts(plan: DatasetPlan, threads: int, progress: Progress) -> DatasetPlan:
@@ -111,9 +111,28 @@ def stage(plan: DatasetPlan, sender: Sender) -> PublishedPlace:
     if ready:
         return replace(place, index=index)
 
-    visible = {name for one in kept if one in place.manifests for name in place.manifests[one].top}
+    listed = _send(plan, sender, {name for one in kept if one in place.manifests for name in place.manifests[one].top})
+    done = with_etags(manifest, listed)
+    write_manifest(store, done)
+    return replace(place, index=index, listed=listed, manifests={**place.manifests, plan.generation: done})
+
+
+def _send(plan: DatasetPlan, sender: Sender, visible: Collection[str]) -> dict[str, ObjectStat]:
+    """Send what is not there yet, and return what is there then.
+
+    Parameters
+    ----------
+    visible
+        Infos of parts that readers of former generations see, until the switch.
+
+    Raises
+    ------
+    StorageError
+        If that is not what was sent.
+    """
+    store = plan.place.store
     for key, (data, _) in plan.linked.items():
-        if key not in visible:  # else readers of a former generation see it until the switch
+        if key not in visible:
             store.write(key, data, attributes(ObjectKind.MESH_INFO))
 
     def send(item: Item) -> None:
@@ -126,17 +145,11 @@ def stage(plan: DatasetPlan, sender: Sender) -> PublishedPlace:
     # what is made on a disk: one while another is sent
     each(send, (item for item in plan.send if isinstance(item.source.file, Made)), min(2, sender.threads), sent)
     listed = listing(store)
-    wrong = faults(manifest.objects, listed)
+    wrong = faults((item.published for item in plan.items), listed)
     wrong += header_faults(store, [item.published for item in plan.send if item.key in listed], sender.threads)
     if wrong:
-        raise StorageError(
-            f"{len(wrong)} objects at {store.url} are not as they were sent: {'; '.join(wrong[:SHOWN])}",
-            hint="nothing that readers see has changed; run the same command again",
-            where=store.url,
-        )
-    done = with_etags(manifest, listed)
-    write_manifest(store, done)
-    return replace(place, index=index, listed=listed, manifests={**place.manifests, plan.generation: done})
+        raise not_as_sent(store, wrong)
+    return listed
 
 
 def _write_tops(plan: DatasetPlan, sender: Sender) -> None:

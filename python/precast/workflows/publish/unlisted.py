@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from precast.checks.parts import PART_TYPES
 from precast.dataset.label_table import read_label_table
 from precast.errors import FormatError, ObjectNotFoundError, UsageError
 from precast.execution.published.transfer import each
@@ -22,6 +21,7 @@ from precast.precomputed import legacy_meshes
 from precast.precomputed.info import ScaleInfo
 from precast.precomputed.meshes import fragments_name, manifest_name
 from precast.precomputed.objects import INFO_KEY, LABEL_TABLE_KEY, PROVENANCE_KEY
+from precast.precomputed.parts import MULTIRES, PART_TYPES, annotation_indexes
 from precast.precomputed.paths import normal_path
 from precast.precomputed.segment_properties import SegmentProperties
 from precast.precomputed.sharding import ShardingSpec
@@ -32,8 +32,6 @@ __all__ = ["Unlisted"]
 
 MOST_SHARDS = 1 << 16
 """Of meshes, skeletons or annotations: nobody has more, and most of a larger range would be asked for in vain."""
-
-MULTIRES = "neuroglancer_multilod_draco"
 
 
 class Unlisted:
@@ -161,13 +159,13 @@ class Unlisted:
         yield from self._required(names)
 
     def _annotations(self, path: str, prefix: str) -> Iterator[ObjectStat]:
-        for entry, spatial in self._indexes():
+        for place, entry in annotation_indexes(self.value):
             if normal_path(str(entry.get("key"))) != path:
                 continue
             sharding = entry.get("sharding")
             if isinstance(sharding, dict):
                 yield from self._shards(path, prefix, ShardingSpec.from_json(sharding))
-            elif spatial:
+            elif place[0] == "spatial":
                 shape = Vec3.of([*entry["grid_shape"], 1, 1][:3]) if len(entry["grid_shape"]) <= 3 else None
                 if shape is None or shape.volume > MOST_NAMES:
                     raise too_many(path, int(np.prod(entry["grid_shape"])))
@@ -176,13 +174,6 @@ class Unlisted:
                 yield from self._present(f"{prefix}{'_'.join(str(n) for n in cell[:rank])}" for cell in cells)
             else:
                 raise self._unknown(path, "annotations with an object each")
-
-    def _indexes(self) -> Iterator[tuple[Mapping[str, Any], bool]]:
-        if isinstance(self.value.get("by_id"), dict):
-            yield self.value["by_id"], False
-        for key in ("relationships", "spatial"):
-            for entry in self.value.get(key) or []:
-                yield entry, key == "spatial"
 
     def _ids(self, path: str) -> list[int]:
         """Return the ids of all objects that may have a mesh or a skeleton."""
