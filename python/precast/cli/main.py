@@ -13,6 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import click
 
 from precast import __version__
+from precast.cli.interrupts import safe_interrupts
 from precast.errors import PrecastError, UsageError
 
 __all__ = ["cli", "main"]
@@ -72,7 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:  # noqa: PLR0911  # one return per kind of ending
     """Run the command line and return the exit code."""
     try:
-        result = cli.main(args=arguments, prog_name="precast", standalone_mode=False)
+        with safe_interrupts():
+            result = cli.main(args=arguments, prog_name="precast", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.Abort:
         return _interrupted()
