@@ -337,9 +337,15 @@ def test_a_viewer_gets_private_data_through_this_machine(place: str, out: Path) 
         assert sources(shown) == [f"{shown.server.url}{name}" for name in ("p/em", "em", "p/labels")]
         assert [(one.code, one.where) for one in shown.findings] == [("PH103", place)]
         for source in sources(shown):
-            assert ask(shown.server.port, "GET", f"{urllib.parse.urlsplit(source).path}/info").status == 200
+            path = f"{urllib.parse.urlsplit(source).path}/info"
+            assert ask(shown.server.port, "GET", path).status == 200
+            # who does not know the secret, such as another page in the browser, reads nothing
+            _, secret, rest = path.split("/", 2)
+            assert len(secret) >= 20
+            assert ask(shown.server.port, "GET", f"/{rest}").status == 404
         assert shown.url_from("lab.example.org").count("lab.example.org") == 1 + shown.url.count("127.0.0.1") - 1
         assert local.findings == ()
+        assert local.server.url.count("/") == 3, "files on a disk have no secret unless it is asked for"
     with precast.view(f"precomputed://{place}/labels") as shown:
         assert sources(shown) == [f"{shown.server.url}labels"]
 

@@ -77,6 +77,9 @@ class ServedLayers:
         find_client()
         sets = [(place, open_layers(one)) for place, one in zip(places, open_places(places, store), strict=True)]
         through = [found.store for _, found in sets if _is_passed_on(found, serving)]
+        if any(isinstance(one, CloudStore) and one.connected().signed for one in through):
+            # what is behind credentials is not for every page that is open in the browser
+            serving = replace(serving, private=True)
         self.server = DataServer(through, serving, tell=tell)
         served = {one.store.url: one.url for one in self.server.datasets}
         findings = list(self.server.findings)
@@ -248,7 +251,8 @@ def view(
         How they are served; by default at any free port of this machine, for this machine alone.
     store
         How buckets are reached, beyond what the environment says; there has to be one. The browser reads those that are
-        public itself; the others are read with the credentials found there, and passed on to the browser by the server.
+        public itself; the others are read with the credentials found there, and passed on to the browser by the server,
+        which is ``private`` then.
 
     Raises
     ------
