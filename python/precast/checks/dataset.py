@@ -22,6 +22,7 @@ from precast.checks.volume import check_volume
 from precast.dataset.members import Member, read_list, read_members
 from precast.errors import FormatError, ObjectNotFoundError, UsageError
 from precast.execution.progress import NoProgress, Progress
+from precast.execution.published.place import exists
 from precast.findings import Finding
 from precast.precomputed.objects import COLLECTION_KEY, INFO_KEY, PROVENANCE_KEY
 from precast.precomputed.parts import PART_TYPES
@@ -76,7 +77,7 @@ def check(
     store = open_store(path)
     if isinstance(store, HttpStore):
         return check_hosting(store, options, progress)
-    if _has(store, INFO_KEY):
+    if exists(store, INFO_KEY):
         reports: list[DatasetReport] = [_check_one(store, "", options, progress)]
         general: list[Finding] = []
     else:
@@ -94,14 +95,6 @@ def check(
         strict=options.strict,
         general=tuple(general),
     )
-
-
-def _has(store: Store, key: str) -> bool:
-    try:
-        store.stat(key)
-    except ObjectNotFoundError:
-        return False
-    return True
 
 
 # ---- collections

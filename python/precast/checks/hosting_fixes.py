@@ -12,7 +12,15 @@ from dataclasses import replace
 from functools import partial
 
 from precast.findings import Finding
-from precast.precomputed.server_lines import CACHE_DATA, CACHE_REWRITTEN, GCS_CORS, S3_CORS, Need, server_lines
+from precast.precomputed.server_lines import (
+    AZURE_CORS,
+    CACHE_DATA,
+    CACHE_REWRITTEN,
+    GCS_CORS,
+    S3_CORS,
+    Need,
+    server_lines,
+)
 
 __all__ = ["SERVERS", "recognise", "with_fix"]
 
@@ -209,8 +217,7 @@ def _azure(needs: Sequence[Need], url: str) -> list[str]:
     parts = urllib.parse.urlsplit(url)
     host, mark, _ = (parts.hostname or "").partition(".blob.")
     account = host if mark else parts.path.strip("/").partition("/")[0]  # servers for tests have it in the path
-    allowed = "--origins '*' --methods GET HEAD OPTIONS --allowed-headers '*' --exposed-headers '*' --max-age 3600"
-    return [f"az storage cors add --account-name {account} --services b {allowed}"]
+    return [f"az storage cors add --account-name {account} --services b {AZURE_CORS}"]
 
 
 # ---- what can be told little

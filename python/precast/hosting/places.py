@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from precast.dataset.members import Member, read_list, read_members
-from precast.errors import AccessDeniedError, ObjectNotFoundError, UsageError
+from precast.errors import AccessDeniedError, UsageError
+from precast.execution.published.place import exists
 from precast.findings import Finding, notice
 from precast.precomputed.objects import INFO_KEY
 from precast.storage import CloudStore, LocalStore, Store, StoreOptions
@@ -192,11 +193,7 @@ def is_complete(store: LocalStore | CloudStore) -> bool:
     """
     if isinstance(store, LocalStore):
         return any((store.root / name).is_file() for name in forms(INFO_KEY))
-    try:
-        store.stat(INFO_KEY)
-    except ObjectNotFoundError:
-        return False
-    return True
+    return exists(store, INFO_KEY)
 
 
 def _is_dataset(member: Member) -> bool:

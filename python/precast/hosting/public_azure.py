@@ -11,7 +11,7 @@ from typing import Any
 from precast.errors import UsageError
 from precast.hosting.public_access import insert_rule
 from precast.precomputed.objects import ALLOWED_METHODS
-from precast.precomputed.server_lines import SECONDS
+from precast.precomputed.server_lines import AZURE_CORS, SECONDS
 
 __all__ = ["azure_commands", "merge_azure_cors"]
 
@@ -64,10 +64,9 @@ def _meant(rule: Mapping[str, Any]) -> dict[str, Any]:
 
 def azure_commands(account: str, container: str) -> list[str]:
     """Return the commands by which everybody may read a container of Azure; there is no limit to a prefix."""
-    rule = "--origins '*' --methods GET HEAD OPTIONS --allowed-headers '*' --exposed-headers '*' --max-age 3600"
     return [
         "# pages of other origins may read; added to the rules of the whole account",
-        f"az storage cors add --account-name {account} --services b {rule}",
+        f"az storage cors add --account-name {account} --services b {AZURE_CORS}",
         "# everybody may read every blob of the container, not only what was published",
         f"az storage container set-permission --account-name {account} --name {container} --public-access blob",
         "# if the account does not allow public access, that has no effect. To allow it:",

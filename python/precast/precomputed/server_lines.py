@@ -21,7 +21,7 @@ from precast.precomputed.objects import (
     ObjectKind,
 )
 
-__all__ = ["GCS_CORS", "READ_METHODS", "S3_CORS", "SECONDS", "Lines", "Need", "names_of", "server_lines"]
+__all__ = ["AZURE_CORS", "GCS_CORS", "READ_METHODS", "S3_CORS", "SECONDS", "Lines", "Need", "names_of", "server_lines"]
 
 SECONDS = 3600
 READ_METHODS = ["GET", "HEAD"]
@@ -45,6 +45,11 @@ GCS_CORS: list[dict[str, Any]] = [
         "maxAgeSeconds": SECONDS,
     }
 ]
+AZURE_CORS = (
+    f"--origins '*' --methods {' '.join(ALLOWED_METHODS)} --allowed-headers '*' --exposed-headers '*' "
+    f"--max-age {SECONDS}"
+)
+"""As options of ``az storage cors add``."""
 
 
 class Need(Enum):

@@ -33,6 +33,7 @@ from precast.dataset.objects import rewrite
 from precast.errors import DestinationExistsError, ObjectNotFoundError, UsageError
 from precast.execution.memory import peak_rss_bytes
 from precast.execution.progress import NoProgress, Progress
+from precast.execution.published.place import exists
 from precast.execution.work import build_ledger, open_destination
 from precast.findings import Finding
 from precast.hosting.link import LinkOptions, LinkSummary, link
@@ -407,7 +408,7 @@ class _Work:
         self._done = self._read()
         # first, because reading them is quick and a mistake likely
         self._tables = files_digest([table for _, table in options.csv.items()])
-        if _has(root, INFO_KEY):
+        if exists(root, INFO_KEY):
             raise DestinationExistsError(
                 f"{root.url} is a dataset, and build makes a directory of datasets",
                 hint="name the directory that it is in, or another one",
@@ -503,7 +504,7 @@ class _Work:
 
     def _refuse_other(self, name: str, target: Store) -> None:
         """Refuse to replace a dataset that is not known to be made from this, unless that is wanted."""
-        if self.options.overwrite or not _has(target, INFO_KEY):
+        if self.options.overwrite or not exists(target, INFO_KEY):
             return
         if self._done.get(name):
             raise DestinationExistsError(
@@ -528,7 +529,7 @@ class _Work:
             if layer.name in made:
                 new = made.pop(layer.name)
                 stay.append(layer if layer.kind == new.kind else new)
-            elif _has(self.root, f"{layer.name}/{INFO_KEY}"):
+            elif exists(self.root, f"{layer.name}/{INFO_KEY}"):
                 stay.append(layer)
         images = [layer for layer in made.values() if layer.kind == "image"]
         under = next((at for at, layer in enumerate(stay) if layer.kind != "image"), len(stay))
@@ -553,17 +554,9 @@ class _Work:
         self._ledger.write(self._key, json.dumps(done, indent=1).encode(), Attributes(content_type=JSON))
 
 
-def _has(store: Store, key: str) -> bool:
-    try:
-        store.stat(key)
-    except ObjectNotFoundError:
-        return False
-    return True
-
-
 def _has_meshes(target: Store) -> bool:
     info = VolumeInfo.from_bytes(target.read(INFO_KEY), where=f"{target.url}/{INFO_KEY}")
-    return _has(target, f"{info.mesh or MESH_DIRECTORY}/{INFO_KEY}")
+    return exists(target, f"{info.mesh or MESH_DIRECTORY}/{INFO_KEY}")
 
 
 def _provenance(target: Store) -> Provenance:
@@ -576,6 +569,6 @@ def _provenance(target: Store) -> Provenance:
 def _result(target: Store) -> str | None:
     """Return what tells a dataset from any other: the conversion in its provenance, with the digests of all voxels."""
     conversion = _provenance(target).conversion
-    if conversion is None or not _has(target, INFO_KEY):
+    if conversion is None or not exists(target, INFO_KEY):
         return None
     return hashlib.sha256(json.dumps(conversion, sort_keys=True).encode()).hexdigest()
