@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-pytest_plugins = ["s3_server", "cloud_calls"]
+pytest_plugins = ["s3_server", "cloud_calls", "command_line"]
 
 hypothesis.settings.register_profile("precast", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("precast")

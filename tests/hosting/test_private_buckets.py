@@ -6,8 +6,7 @@ import html
 import json
 import signal
 import urllib.parse
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -16,9 +15,9 @@ import pytest
 
 import precast
 from buckets import Place, forget_credentials, upload
+from command_line import Run
 from fault_proxy import Plan
 from fault_proxy import running as proxy
-from precast.cli import main
 from precast.errors import AccessDeniedError, MissingExtraError, ObjectNotFoundError, StorageError, UsageError
 from precast.hosting import stored, view
 from precast.hosting.server import ServeOptions
@@ -77,26 +76,6 @@ def place(s3: S3Server, out: Path) -> Iterator[str]:
 def raw(server: S3Server, url: str) -> Answer:
     """Ask for an object as a browser does, without credentials."""
     return server.anonymously("GET", urllib.parse.quote(url.removeprefix("s3:/")), {"Origin": PAGE})
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def one(*arguments: object) -> Done:
-        capsys.readouterr()
-        code = main.run([str(argument) for argument in arguments])
-        return Done(code, *capsys.readouterr())
-
-    return one
 
 
 def without_time(answer: Answer) -> tuple[int, dict[str, str], bytes]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import precast
 from buckets import Place, forget_credentials, moto_server, new_place, upload
+from command_line import Run
 from precast.checks import check
-from precast.cli import main
 from precast.dataset import open_layers
 from precast.errors import ObjectNotFoundError
 from precast.precomputed.collection import Collection, CollectionLayer
@@ -63,30 +60,6 @@ def copy(folder: Path, place: Place) -> Place:
     own = new_place(place.endpoint, KEY, SECRET)
     upload(folder, own.store("p"))
     return own
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def result(self) -> Any:
-        return json.loads(self.stdout)["result"]
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def one(*arguments: object) -> Done:
-        capsys.readouterr()
-        code = main.run([str(argument) for argument in arguments])
-        return Done(code, *capsys.readouterr())
-
-    return one
 
 
 @pytest.mark.parametrize("name", ["labels", "em"])
@@ -166,18 +139,18 @@ def test_check_finds_what_is_wrong(folder: Path, copy: Place) -> None:
 
 def test_diff(folder: Path, place: Place, copy: Place, run: Run) -> None:
     same = run("diff", folder / "labels", place.url("p/labels"), "--endpoint", place.endpoint)
-    assert (same.code, same.stderr) == (0, "")
-    assert "0 of 168000 voxels differ" in same.stdout
+    assert (same.code, same.err) == (0, "")
+    assert "0 of 168000 voxels differ" in same.out
     key = next(iter(precast.open(folder / "em").scales[0].objects())).key
     voxels = bytearray(LocalStore(folder / "em").read(key))
     voxels[5] ^= 1
     copy.store("p/em").write(key, bytes(voxels), Attributes())
     changed = run("diff", folder, copy.url("p"), "--endpoint", copy.endpoint)
     assert changed.code == 1
-    assert "1 of 168000 voxels differ" in changed.stdout
+    assert "1 of 168000 voxels differ" in changed.out
     refused = run("diff", folder, folder, "--endpoint", copy.endpoint)
     assert refused.code == 2
-    assert "is in no bucket" in refused.stderr
+    assert "is in no bucket" in refused.err
 
 
 def test_export(folder: Path, place: Place, tmp_path: Path, run: Run) -> None:
@@ -212,11 +185,11 @@ def test_errors_on_the_command_line(place: Place, run: Run, monkeypatch: pytest.
     for verb in ("inspect", "check", "link"):
         gone = run(verb, "s3://there-is-none/p", "--endpoint", place.endpoint)
         assert gone.code == 3
-        assert "error: there is no bucket s3://there-is-none" in gone.stderr
-        assert "hint: check its name" in gone.stderr
+        assert "error: there is no bucket s3://there-is-none" in gone.err
+        assert "hint: check its name" in gone.err
     profile = run("inspect", place.url("p/em"), "--profile", "lab")
     assert profile.code == 2
-    assert "lab" in profile.stderr
+    assert "lab" in profile.err
     local = run("inspect", "p/em", "--region", "eu-west-1")
     assert local.code == 2
-    assert "--region" in local.stderr
+    assert "--region" in local.err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 
 import precast
 from buckets import forget_credentials
-from precast.cli import main
+from command_line import Run
 from precast.errors import AccessDeniedError
 from precast.storage import CloudStore, StoreOptions, s3_api
 from precast.workflows.publish import public
@@ -23,13 +22,6 @@ from scripted_server import scripted
 
 PAGE = "https://viewer.example.org"
 THEIR_RULE = {"AllowedOrigins": ["https://lab.example.org"], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(scope="module")
@@ -64,19 +56,6 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys.secret_key)
         monkeypatch.setenv("AWS_REGION", server.region)
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
-
-    return one
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def one(*arguments: object) -> Done:
-        capsys.readouterr()
-        code = main.run([str(argument) for argument in arguments])
-        return Done(code, *capsys.readouterr())
 
     return one
 

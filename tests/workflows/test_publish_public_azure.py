@@ -8,19 +8,17 @@ import re
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import azurite
 import precast
 from azure_server import ACCOUNT, CONTAINER, LATER, Azure, azure_server
 from buckets import forget_credentials
-from precast.cli import main
+from command_line import Run, small_labels
 from precast.errors import AccessDeniedError, MissingExtraError, StorageError
 from precast.storage import CloudStore
 from precast.storage.azure_api import AzureContainer
@@ -41,39 +39,15 @@ STORED = (
 )
 
 
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("datasets") / "labels"
-    data = np.zeros((24, 24, 24), np.uint32)
-    data[3:20, 3:20, 3:20] = 7
-    precast.convert(data, place, precast.ConvertOptions(resolution=8, kind="segmentation"))
-    return place
+    return small_labels(tmp_path_factory.mktemp("datasets") / "labels")
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     forget_credentials(monkeypatch, tmp_path)
     monkeypatch.setattr(public, "PAUSES_S", ())
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def one(*arguments: object) -> Done:
-        capsys.readouterr()
-        code = main.run([str(argument) for argument in arguments])
-        return Done(code, *capsys.readouterr())
-
-    return one
 
 
 # ---- Azurite

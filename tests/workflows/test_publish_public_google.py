@@ -9,17 +9,15 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import precast
 from buckets import forget_credentials
+from command_line import Run, small_labels
 from google_server import BUCKET, Google, google_server
-from precast.cli import main
 from precast.errors import AccessDeniedError, StorageError
 from precast.storage import CloudStore, StoreOptions, google_api
 from precast.storage.cloud_errors import NotOfferedError
@@ -40,23 +38,9 @@ THEIR_BINDING = {
 PAGE = "https://viewer.example.org"
 
 
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("datasets") / "labels"
-    data = np.zeros((24, 24, 24), np.uint32)
-    data[3:20, 3:20, 3:20] = 7
-    precast.convert(data, place, precast.ConvertOptions(resolution=8, kind="segmentation"))
-    return place
+    return small_labels(tmp_path_factory.mktemp("datasets") / "labels")
 
 
 @pytest.fixture
@@ -66,16 +50,6 @@ def google(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Google]:
     with google_server() as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
         yield server
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def one(*arguments: object) -> Done:
-        capsys.readouterr()
-        code = main.run([str(argument) for argument in arguments])
-        return Done(code, *capsys.readouterr())
-
-    return one
 
 
 def status(google: Google, key: str) -> int:
