@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,15 +13,13 @@ from test_stores import StoreContract
 
 from azurite import ACCOUNT, KEY, ask, azurite, new_container
 from buckets import forget_credentials
+from cloud_calls import DATA, PLAIN, calls_of
 from precast.dataset.objects import attributes
 from precast.errors import AccessDeniedError, ObjectNotFoundError, StorageError, UsageError
 from precast.precomputed.objects import ObjectKind
-from precast.storage import Attributes, CloudStore, StoreOptions, cloud
+from precast.storage import CloudStore, StoreOptions, cloud
 from precast.storage.cloud_clients import Connection
-from scripted_server import Script, scripted
-
-PLAIN = Attributes()
-DATA = bytes(range(100))
+from scripted_server import Script
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +61,7 @@ class TestOnAzurite(StoreContract):
 
     def test_there_is_no_such_container(self, store: CloudStore) -> None:
         gone = CloudStore("az://there-is-none/em", connection=Connection(retries=0))
-        calls: list[Callable[[], Any]] = [
-            lambda: gone.read("x"),
-            lambda: gone.read("x", 0, 5),
-            lambda: gone.stat("x"),
-            lambda: gone.write("x", b"", PLAIN),
-            lambda: list(gone.list()),
-            lambda: gone.delete("x"),
-        ]
-        for call in calls:
+        for call in calls_of(gone).values():
             with pytest.raises(StorageError, match="there is no bucket az://there-is-none"):
                 call()
 
@@ -87,14 +76,7 @@ class TestOnAzurite(StoreContract):
         assert "Storage Blob Data Reader" in caught.value.hint
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Script]:
-    forget_credentials(monkeypatch, tmp_path)
-    with scripted() as running:
-        yield running
-
-
-def test_requests(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests(server: Script, no_credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="not the storage account"):
         CloudStore("az://container/em").read("x")
     meta = {"ETag": '"1"', "Last-Modified": "Thu, 01 Jan 1970 00:00:00 GMT"}

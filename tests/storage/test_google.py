@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from test_stores import StoreContract
 
-from buckets import forget_credentials
+from cloud_calls import DATA, PLAIN, calls_of, refusal
 from google_server import BUCKET, Google, google_server
 from precast.dataset.objects import attributes
 from precast.errors import AccessDeniedError, ObjectNotFoundError, StorageError
 from precast.precomputed.objects import ObjectKind
-from precast.storage import Attributes, CloudStore, StoreOptions, cloud
+from precast.storage import CloudStore, StoreOptions, cloud
 from precast.storage.cloud_clients import Connection
-from scripted_server import Script, scripted
-
-PLAIN = Attributes()
-DATA = bytes(range(100))
-
-
-@pytest.fixture(autouse=True)
-def no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    forget_credentials(monkeypatch, tmp_path)
+from scripted_server import Script
 
 
 @pytest.fixture
@@ -79,15 +70,7 @@ class TestOnGoogle(StoreContract):
 
     def test_there_is_no_such_bucket(self, store: CloudStore) -> None:
         gone = CloudStore("gs://there-is-none/em", connection=Connection(retries=0))
-        calls: list[Callable[[], Any]] = [
-            lambda: gone.read("x"),
-            lambda: gone.read("x", 0, 5),
-            lambda: gone.stat("x"),
-            lambda: gone.write("x", b"", PLAIN),
-            lambda: list(gone.list()),
-            lambda: gone.delete("x"),
-        ]
-        for call in calls:
+        for call in calls_of(gone).values():
             with pytest.raises(StorageError, match="there is no bucket gs://there-is-none"):
                 call()
 
@@ -99,13 +82,7 @@ class TestOnGoogle(StoreContract):
             store.read("y")
 
 
-@pytest.fixture
-def server() -> Iterator[Script]:
-    with scripted() as running:
-        yield running
-
-
-def test_requests(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests(server: Script, no_credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = gzip.compress(DATA)
     meta = {"ETag": '"1"', "Last-Modified": "Thu, 01 Jan 1970 00:00:00 GMT", "x-goog-generation": "1"}
     server.answers[None] = (200, {**meta, "Content-Encoding": "gzip"}, packed)
@@ -125,7 +102,7 @@ def test_requests(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (method, path) == ("PUT", "/bucket/em%2Fx")
     assert (headers["Content-Encoding"], headers["Cache-Control"]) == ("gzip", "no-cache")
     assert headers["Content-Type"] == "application/json"
-    server.answers[None] = (403, {}, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
+    server.answers[None] = refusal(403, "AccessDenied")
     with pytest.raises(AccessDeniedError, match="no credentials") as caught:
         store.read("x")
     assert "GOOGLE_APPLICATION_CREDENTIALS" in caught.value.hint
